@@ -1,0 +1,1 @@
+"""Fitting: layer tables in, a platform model out. Never touches a device."""

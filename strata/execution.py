@@ -1,0 +1,197 @@
+"""What a toolchain makes of a graph: executed layers, each a root layer and what it absorbed.
+
+The graph matcher builds these from a real profile, the mapping model predicts them; the layer
+models see both through the same `feature_matrix`, so training and estimation cannot differ.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from strata import operations as op
+from strata.layer import Layer
+from strata.work import Work, weight_elements
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutedLayer:
+    """A root layer and the layers fused into it, in topological order, with executed shapes."""
+
+    root: Layer
+    absorbed: tuple[Layer, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The root's name."""
+        return self.root.name
+
+    @property
+    def operation(self) -> str:
+        """The root's operation: picks the table and the layer model."""
+        return self.root.operation
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Root and absorbed layers."""
+        return (self.root, *self.absorbed)
+
+    @property
+    def output_shape(self) -> op.Shape:
+        """Shape of what leaves the group: its last layer's output."""
+        return self.layers[-1].output_shape
+
+    @property
+    def work(self) -> Work:
+        """Operations and weights add up; tensors inside the group are not transferred.
+
+        ANNETTE, section 5.2: for fused layers D_n is corrected.
+        """
+        inner = {layer.name for layer in self.layers}
+        works = [layer.work for layer in self.layers]
+        total = sum(works, Work())
+        external = sum(
+            prod(shape) * layer.activation_bits // 8
+            for layer in self.absorbed
+            for producer, shape in zip(layer.inputs, layer.input_shapes, strict=True)
+            if producer not in inner
+        )
+        return Work(
+            total.macs,
+            total.other_ops,
+            works[0].input_bytes + external,
+            total.weight_bytes,
+            works[-1].output_bytes,
+        )
+
+
+def geometry(shape: op.Shape) -> tuple[int, int, int, int]:
+    """(batch, channels, height, width) of any shape; without space, the last axis is channels."""
+    if len(shape) == 4:
+        return shape[0], shape[1], shape[2], shape[3]
+    if len(shape) == 1:
+        return 1, shape[0], 1, 1
+    return shape[0], shape[-1], prod(shape[1:-1]), 1
+
+
+def _window(layer: Layer) -> tuple[int, int, int, int, int]:
+    """Kernel, stride and dilation of a layer; ones where it has none."""
+    match layer.parameters:
+        case (
+            op.Convolution(kernel=kernel, stride=stride, dilation=dilation)
+            | op.TransposedConvolution(kernel=kernel, stride=stride, dilation=dilation)
+        ):
+            return *kernel, *stride, max(dilation)
+        case op.Pooling(kernel=kernel, stride=stride):
+            return *kernel, *stride, 1
+        case op.GlobalPooling():
+            return *geometry(layer.input_shapes[0])[2:], 1, 1, 1
+    return 1, 1, 1, 1, 1
+
+
+def _activation_code(executed: ExecutedLayer) -> int:
+    """0 without activation, else 1 + its place in ACTIVATIONS; the most expensive if several."""
+    kinds = [
+        layer.parameters.kind
+        for layer in executed.layers
+        if isinstance(layer.parameters, op.Activation)
+    ]
+    return max((1 + op.ACTIVATIONS.index(kind) for kind in kinds), default=0)
+
+
+def _pooling(executed: ExecutedLayer) -> tuple[int, int]:
+    """Kernel and stride of an absorbed pooling (ANNETTE, section 4), zeros without one."""
+    for layer in executed.absorbed:
+        if isinstance(layer.parameters, op.Pooling):
+            return max(layer.parameters.kernel), max(layer.parameters.stride)
+    return 0, 0
+
+
+def _absorbed(executed: ExecutedLayer, *operations: str) -> int:
+    return sum(layer.operation in operations for layer in executed.absorbed)
+
+
+def _groups(layer: Layer) -> int:
+    match layer.parameters:
+        case op.Convolution(groups=groups) | op.TransposedConvolution(groups=groups):
+            return groups
+    return 1
+
+
+def features(executed: ExecutedLayer) -> dict[str, float]:
+    """The feature vector x_n of ANNETTE's Table 1, with f_n (`ops`) and D_n (`bytes`) in it."""
+    root, work = executed.root, executed.work
+    # networks' inputs have no producer; every other layer reads at least one tensor
+    inputs = root.input_shapes or (root.output_shape,)
+    batch, channels, height, width = geometry(inputs[0])
+    _, filters, out_height, out_width = geometry(root.output_shape)
+    kernel_h, kernel_w, stride_h, stride_w, dilation = _window(root)
+    pool_kernel, pool_stride = _pooling(executed)
+    return {
+        "batch": batch,
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "filters": filters,
+        "output_height": out_height,
+        "output_width": out_width,
+        "kernel_height": kernel_h,
+        "kernel_width": kernel_w,
+        "stride_height": stride_h,
+        "stride_width": stride_w,
+        "dilation": dilation,
+        "groups": _groups(root),
+        "inputs": len(root.inputs),
+        "rank": len(inputs[0]),
+        "ops": work.ops,
+        "macs": work.macs,
+        "bytes": work.bytes,
+        "input_elements": sum(prod(shape) for shape in inputs),
+        "output_elements": prod(executed.output_shape),
+        "weight_elements": weight_elements(root.parameters, root.input_shapes),
+        "activation": _activation_code(executed),
+        "absorbed": len(executed.absorbed),
+        "absorbed_add": _absorbed(executed, "add"),
+        "absorbed_multiply": _absorbed(executed, "multiply"),
+        "absorbed_pooling_kernel": pool_kernel,
+        "absorbed_pooling_stride": pool_stride,
+    }
+
+
+FEATURES: tuple[str, ...] = (
+    "batch",
+    "height",
+    "width",
+    "channels",
+    "filters",
+    "output_height",
+    "output_width",
+    "kernel_height",
+    "kernel_width",
+    "stride_height",
+    "stride_width",
+    "dilation",
+    "groups",
+    "inputs",
+    "rank",
+    "ops",
+    "macs",
+    "bytes",
+    "input_elements",
+    "output_elements",
+    "weight_elements",
+    "activation",
+    "absorbed",
+    "absorbed_add",
+    "absorbed_multiply",
+    "absorbed_pooling_kernel",
+    "absorbed_pooling_stride",
+)
+
+
+def feature_matrix(executed: Sequence[ExecutedLayer]) -> np.ndarray:
+    """(len(executed), len(FEATURES)) floats, columns in the order of FEATURES."""
+    rows = [[values[name] for name in FEATURES] for values in map(features, executed)]
+    return np.array(rows, dtype=np.float64).reshape(-1, len(FEATURES))
+
