@@ -113,7 +113,11 @@ class GraphBuilder:
         """Depthwise convolution: `convolution` with one group per input channel."""
         channels = self.shape(source)[1]
         return self.convolution(
-            source, channels * multiplier, kernel, groups=channels, **options  # type: ignore[arg-type]
+            source,
+            channels * multiplier,
+            kernel,
+            groups=channels,
+            **options,  # type: ignore[arg-type]
         )
 
     def _tail(self, layer: str, activation: str | None, normalise: bool) -> str:

@@ -17,7 +17,7 @@ from strata.work import Work, weight_elements
 
 @dataclass(frozen=True, slots=True)
 class ExecutedLayer:
-    """A root layer and the layers fused into it, in topological order, with executed shapes."""
+    """A root layer and the layers fused with it, with executed shapes. See `make_executed`."""
 
     root: Layer
     absorbed: tuple[Layer, ...] = ()
@@ -38,9 +38,15 @@ class ExecutedLayer:
         return (self.root, *self.absorbed)
 
     @property
+    def outputs(self) -> tuple[Layer, ...]:
+        """Layers of the group that no other layer of it reads."""
+        read = {producer for layer in self.layers for producer in layer.inputs}
+        return tuple(layer for layer in self.layers if layer.name not in read)
+
+    @property
     def output_shape(self) -> op.Shape:
-        """Shape of what leaves the group: its last layer's output."""
-        return self.layers[-1].output_shape
+        """Shape of what leaves the group."""
+        return self.outputs[-1].output_shape
 
     @property
     def work(self) -> Work:
@@ -48,22 +54,46 @@ class ExecutedLayer:
 
         ANNETTE, section 5.2: for fused layers D_n is corrected.
         """
+        if not self.absorbed:
+            return self.root.work
         inner = {layer.name for layer in self.layers}
         works = [layer.work for layer in self.layers]
         total = sum(works, Work())
-        external = sum(
-            prod(shape) * layer.activation_bits // 8
-            for layer in self.absorbed
+        read = {
+            producer: tensor_bytes(shape, layer)
+            for layer in self.layers
             for producer, shape in zip(layer.inputs, layer.input_shapes, strict=True)
             if producer not in inner
-        )
-        return Work(
-            total.macs,
-            total.other_ops,
-            works[0].input_bytes + external,
-            total.weight_bytes,
-            works[-1].output_bytes,
-        )
+        }
+        written = sum(tensor_bytes(layer.output_shape, layer) for layer in self.outputs)
+        return Work(total.macs, total.other_ops, sum(read.values()), total.weight_bytes, written)
+
+
+def tensor_bytes(shape: op.Shape, layer: Layer) -> int:
+    """Bytes of an activation tensor at the layer's precision, rounded up to whole bytes."""
+    return -(-prod(shape) * layer.activation_bits // 8)
+
+
+# Which layer of a group gives it its name and model: the one that does the heavy work.
+_ROOT_ORDER = (
+    (op.Convolution, op.TransposedConvolution, op.Dense, op.MatMul, op.Lstm),
+    (op.Pooling, op.GlobalPooling, op.Softmax, op.Resize, op.Opaque),
+    (op.Elementwise, op.Concat),
+    (op.Activation, op.BatchNormalization, op.Pad, op.Slice, op.Transpose),
+)
+
+
+def _rank(layer: Layer) -> int:
+    return next(
+        (i for i, kinds in enumerate(_ROOT_ORDER) if isinstance(layer.parameters, kinds)),
+        len(_ROOT_ORDER),
+    )
+
+
+def make_executed(layers: Sequence[Layer]) -> ExecutedLayer:
+    """A group from its layers in topological order; its root is the first of the heaviest kind."""
+    root = min(layers, key=_rank)
+    return ExecutedLayer(root, tuple(layer for layer in layers if layer is not root))
 
 
 def geometry(shape: op.Shape) -> tuple[int, int, int, int]:
@@ -194,4 +224,3 @@ def feature_matrix(executed: Sequence[ExecutedLayer]) -> np.ndarray:
     """(len(executed), len(FEATURES)) floats, columns in the order of FEATURES."""
     rows = [[values[name] for name in FEATURES] for values in map(features, executed)]
     return np.array(rows, dtype=np.float64).reshape(-1, len(FEATURES))
-

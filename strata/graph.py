@@ -32,9 +32,7 @@ class Graph:
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the input layers."""
-        return tuple(
-            layer.name for layer in self.layers if isinstance(layer.parameters, op.Input)
-        )
+        return tuple(layer.name for layer in self.layers if isinstance(layer.parameters, op.Input))
 
     @property
     def successors(self) -> dict[str, tuple[str, ...]]:
@@ -89,9 +87,7 @@ def _ordered(layers: list[Layer], graph: str) -> list[Layer]:
     return layers
 
 
-def make_graph(
-    name: str, layers: Iterable[Layer], outputs: tuple[str, ...] | None = None
-) -> Graph:
+def make_graph(name: str, layers: Iterable[Layer], outputs: tuple[str, ...] | None = None) -> Graph:
     """A checked graph: order, references and every shape; shapes are inferred anew.
 
     `outputs` defaults to the layers nobody reads. Raises SchemaError naming the graph and layer.

@@ -49,7 +49,7 @@ class Convolution:
 
 @dataclass(frozen=True, slots=True)
 class TransposedConvolution:
-    """2-D transposed convolution: output = (input - 1) * stride - padding + span + output_padding."""
+    """2-D transposed convolution; `output_padding` rows and columns are added at the end."""
 
     filters: int
     kernel: Pair

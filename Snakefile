@@ -1,0 +1,52 @@
+"""Strata's pipeline: benchmarks in, platform models and the papers' tables out.
+
+    snakemake --configfile config/default.yaml
+
+The configuration is validated before anything runs; platforms are a wildcard.
+"""
+
+from pathlib import Path
+from sys import executable
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+from benchmark.config import load_config, platform_file
+from strata.errors import StrataError
+
+min_version("9.0")
+
+
+container: None
+
+
+CONFIG_FILE = (
+    workflow.configfiles[-1] if workflow.configfiles else "config/default.yaml"
+)
+try:
+    RUN = load_config(CONFIG_FILE)
+except StrataError as error:
+    raise WorkflowError(str(error))
+
+RESULTS = f"results/{RUN.name}"
+
+
+wildcard_constraints:
+    platform="|".join(RUN.platforms),
+    phase="sweeps|samples",
+    chunk=r"\d+",
+
+
+include: "rules/networks.smk"
+include: "rules/measure.smk"
+include: "rules/model.smk"
+include: "rules/evaluate.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        expand(f"{RESULTS}/{{platform}}/{{platform}}.strata", platform=RUN.platforms),
+        expand(f"{RESULTS}/{{platform}}/report/index.html", platform=RUN.platforms),
+    message:
+        f"platform models and reports are in {RESULTS}"

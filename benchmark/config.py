@@ -1,0 +1,254 @@
+"""What one run of the pipeline measures, fits and evaluates: the schema of `config/*.yaml`.
+
+`python -m benchmark.config > config/schema.json` writes the JSON schema that editors read.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from strata.errors import SchemaError, legal
+
+SCHEMA_VERSION = 1
+
+MicroKernel = Literal[
+    "convolution",
+    "depthwise_convolution",
+    "max_pooling",
+    "average_pooling",
+    "dense",
+    "add",
+    "concat",
+]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_\-]*$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Whole = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """Part of a configuration: immutable, and it refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Measurement(Section):
+    """How one point is measured, and into how many jobs the points are cut."""
+
+    repeats: Whole = Field(20, description="timed runs per graph (ANNETTE, section 4)")
+    warmup: Count = Field(2, description="untimed runs before them")
+    time_limit_s: Seconds = Field(60.0, description="a point that takes longer is a refusal")
+    sweep_chunks: Whole = Field(1, description="jobs the sweep phase is cut into")
+    sample_chunks: Whole = Field(1, description="jobs the sample phase is cut into")
+
+
+class Range(Section):
+    """An arithmetic progression of settings; `stop` belongs to it when a step lands on it."""
+
+    start: Whole
+    stop: Whole
+    step: Whole = 1
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.stop < self.start:
+            raise ValueError(f"stop should be at least start, {self.start}")
+        return self
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """The settings, ascending."""
+        return tuple(range(self.start, self.stop + 1, self.step))
+
+
+class Sweep(Section):
+    """Each parameter is swept over its range at every point, the others staying at the point."""
+
+    points: list[dict[str, int]] = Field(min_length=1, description="complete settings rows")
+    parameters: dict[str, Range] = Field(min_length=1, description="setting -> range")
+
+
+class Sampling(Section):
+    """How sample points are drawn, for all benchmarks alike (ANNETTE, section 5.1.2)."""
+
+    data_set: Literal["aligned", "noisy", "union", "base"] = Field(
+        "union",
+        description="1 aligned: utilisation 1; 2 noisy: Gaussian noise added; 3 union of both; "
+        "base: as drawn, whatever the fitted unrolling",
+    )
+    noisy_share: Share = Field(0.5, description="share of noisy points in the union")
+    noise: float = Field(0.5, ge=0, description="standard deviation of the noise, as share of s")
+    aligned_channels: Share = Field(0.94, description="share of channel counts divisible by 8")
+    macs_limit: Whole = Field(350_000_000, description="most MACs of one kernel")
+    elements_limit: Whole = Field(4_000_000, description="most elements of one tensor")
+    graph_time_s: Seconds = Field(0.001, description="kernels are repeated to reach this time")
+    kernels_limit: Whole = Field(16, description="most kernels in one graph")
+    ops_per_s: float = Field(1.3e11, gt=0, description="rough peak, used only for `kernels`")
+    bytes_per_s: float = Field(1.5e10, gt=0, description="rough bandwidth, only for `kernels`")
+
+
+class MultiLayer(Section):
+    """Number of multi-layer benchmark networks (ANNETTE, section 4, figure 4)."""
+
+    cells: Count = 0
+    convnet: Count = 0
+    fcnet: Count = 0
+
+
+class Fit(Section):
+    """Sizes of the statistical and mapping models."""
+
+    trees: Whole = Field(100, description="trees of a random forest")
+    minimum_leaf: Whole = Field(2, description="fewest training rows in a leaf")
+    mapping_depth: Whole = Field(4, description="depth of a mapping model's decision tree")
+    validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+
+
+class NasBench(Section):
+    """The sampled NASBench-101 networks (ANNETTE, section 7, test set 2)."""
+
+    count: Count = 34
+    seed: Count = 0
+
+
+class Evaluation(Section):
+    """Networks that are measured whole and compared with their estimates."""
+
+    networks: list[str] = Field(default_factory=list, description="names from the network zoo")
+    keras: list[str] = Field(default_factory=list, description="keras.applications classes")
+    nasbench: NasBench = NasBench()
+    rounds: Whole = Field(20, description="round-robin rounds; the lower quartile counts")
+
+
+class RunConfig(Section):
+    """One run of the pipeline."""
+
+    schema_version: Literal[1]
+    name: Name = Field(description="folder under results/")
+    seed: Count = 0
+    platforms: list[Name] = Field(min_length=1, description="files in config/platforms/")
+    measurement: Measurement = Measurement()
+    sweeps: dict[MicroKernel, Sweep] = Field(default_factory=dict)
+    sampling: Sampling = Sampling()
+    samples: dict[MicroKernel, Count] = Field(
+        default_factory=dict, description="micro-kernel benchmark -> points (graphs)"
+    )
+    multi_layer: MultiLayer = MultiLayer()
+    fit: Fit = Fit()
+    evaluation: Evaluation = Evaluation()
+
+
+class PlatformConfig(Section):
+    """A platform: the hardware module that measures it, and that module's options."""
+
+    schema_version: Literal[1] = 1
+    name: Name
+    module: str = Field(description="name in the registry of hardware modules")
+    description: str = ""
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """A YAML loader that refuses the same key twice instead of keeping the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        """A dict of the node; raises yaml.YAMLError at the second of two equal keys."""
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key '{key}' is given twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(path: Path) -> dict:
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+    except FileNotFoundError:
+        raise SchemaError(f"{path}: no such file; give a YAML configuration") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SchemaError(f"{path}: cannot be read as text: {error}") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise SchemaError(f"{path}: line {line}: not legal YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        first = str(error).splitlines()[0]
+        raise SchemaError(f"{path}: not legal YAML: {first}") from None
+    if not isinstance(data, dict):
+        raise SchemaError(f"{path}: holds no mapping of keys to values")
+    return data
+
+
+def _section_at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel]:
+    """The section whose keys `path` names: walks annotations, skipping dict keys and indices."""
+    for key in path:
+        field = model.model_fields.get(str(key))
+        if field is None:
+            continue
+        inner = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        for candidate in inner:
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                model = candidate
+                break
+    return model
+
+
+def _line(path: Path, model: type[BaseModel], error: Any) -> str:
+    where = ".".join(str(key) for key in error["loc"] if key != "[key]")
+    match error["type"]:
+        case "extra_forbidden":
+            keys = legal(_section_at(model, error["loc"][:-1]).model_fields)
+            return f"{path}: key '{where}' is unknown; legal: {keys}"
+        case "missing":
+            return f"{path}: key '{where}' is missing"
+        case "value_error":
+            rule = error["msg"].removeprefix("Value error, ")
+            return f"{path}: key '{where}': {rule}"
+    rule = error["msg"].removeprefix("Input ")
+    return f"{path}: key '{where}' is {error['input']!r}: {rule}"
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def _load(path: Path, model: type[Model]) -> Model:
+    data = _read_yaml(path)
+    try:
+        return model.model_validate(data)
+    except ValidationError as invalid:
+        lines = [_line(path, model, error) for error in invalid.errors()]
+        raise SchemaError("\n".join(lines)) from None
+
+
+def load_config(path: Path | str) -> RunConfig:
+    """The run configuration in a YAML file.
+
+    Raises SchemaError with one line per fault: file, path of the key, value, what is legal.
+    """
+    return _load(Path(path), RunConfig)
+
+
+def load_platform(path: Path | str) -> PlatformConfig:
+    """The platform in a YAML file; raises SchemaError as `load_config` does."""
+    return _load(Path(path), PlatformConfig)
+
+
+def platform_file(config_file: Path | str, platform: str) -> Path:
+    """Where a run's platform is described: `platforms/<name>.yaml` beside the configuration."""
+    return Path(config_file).parent / "platforms" / f"{platform}.yaml"
+
+
+def schema_text() -> str:
+    """JSON schema of a run configuration, as `config/schema.json` holds it."""
+    return json.dumps(RunConfig.model_json_schema(), indent=2, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    print(schema_text(), end="")

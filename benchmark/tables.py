@@ -1,0 +1,218 @@
+"""From shards to typed tables: one per layer type, one of mapping decisions, one of networks.
+
+ANNETTE, section 4: a layer result file for each executed layer and an optimisation mapping file
+for the entire benchmark. Refused cases have a table of their own.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmark.matcher import EdgeRow, Match, match
+from benchmark.shards import read_shard
+from strata.atomic import replacing
+from strata.errors import MatchError
+from strata.execution import FEATURES, features
+from strata.graph import Graph
+from strata.mapping import EDGE_FEATURES
+from strata.profile import Profile
+from strata.profile_json import profile_from_dict
+
+Build = Callable[[str, Mapping[str, Any]], Graph]
+
+_TEXT, _NUMBER, _COUNT = pa.string(), pa.float64(), pa.int64()
+
+LAYER_SCHEMA = pa.schema(
+    [
+        ("case_id", _TEXT),
+        ("benchmark", _TEXT),
+        ("network", _TEXT),
+        ("sweep", _TEXT),
+        ("sweep_group", _TEXT),
+        ("layer", _TEXT),
+        ("kind", _TEXT),
+        *((name, _NUMBER) for name in FEATURES),
+        ("time_s", _NUMBER),
+        ("samples_s", pa.list_(_NUMBER)),
+        ("absorbed", pa.list_(_TEXT)),
+        ("following", pa.list_(_TEXT)),
+    ]
+)
+MAPPING_SCHEMA = pa.schema(
+    [
+        ("case_id", _TEXT),
+        ("benchmark", _TEXT),
+        ("role", _TEXT),
+        ("producer_operation", _TEXT),
+        ("consumer_operation", _TEXT),
+        ("flag", _TEXT),
+        *((name, _NUMBER) for name in EDGE_FEATURES),
+    ]
+)
+NETWORK_SCHEMA = pa.schema(
+    [
+        ("case_id", _TEXT),
+        ("benchmark", _TEXT),
+        ("network", _TEXT),
+        ("time_s", _NUMBER),
+        ("samples_s", pa.list_(_NUMBER)),
+        ("layers_s", _NUMBER),
+        ("inserted_s", _NUMBER),
+        ("unmatched_s", _NUMBER),
+        ("executed_layers", _COUNT),
+        ("strides_moved", _TEXT),
+        ("odd_shapes", _COUNT),
+        ("wall_s", _NUMBER),
+        ("device_s", _NUMBER),
+        ("attempts", _COUNT),
+        ("other_core_load", _NUMBER),
+        ("host", _TEXT),
+        ("toolchain", _TEXT),
+    ]
+)
+REFUSAL_SCHEMA = pa.schema(
+    [("case_id", _TEXT), ("benchmark", _TEXT), ("settings", _TEXT), ("reason", _TEXT)]
+)
+
+
+@dataclass(slots=True)
+class Rows:
+    """Rows of all tables, collected case by case."""
+
+    layers: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    mapping: list[dict[str, Any]] = field(default_factory=list)
+    networks: list[dict[str, Any]] = field(default_factory=list)
+    refusals: list[dict[str, Any]] = field(default_factory=list)
+
+    def extend(self, other: "Rows") -> None:
+        """Append another collection."""
+        for operation, rows in other.layers.items():
+            self.layers[operation] += rows
+        self.mapping += other.mapping
+        self.networks += other.networks
+        self.refusals += other.refusals
+
+
+def _edge_row(case: Mapping[str, Any], role: str, row: EdgeRow) -> dict[str, Any]:
+    producer, consumer = row.key.split("->")
+    return {
+        "case_id": case["case_id"],
+        "benchmark": case["benchmark"],
+        "role": role,
+        "producer_operation": producer,
+        "consumer_operation": consumer,
+        "flag": row.flag,
+        **dict(zip(EDGE_FEATURES, map(float, row.features), strict=True)),
+    }
+
+
+def add_match(
+    rows: Rows, record: Mapping[str, Any], graph: Graph, profile: Profile, found: Match
+) -> None:
+    """Add one matched case."""
+    case, tags = record["case"], record.get("tags", {})
+    for layer in found.layers:
+        executed = layer.executed
+        rows.layers[executed.operation].append(
+            {
+                "case_id": case["case_id"],
+                "benchmark": case["benchmark"],
+                "network": graph.name,
+                "sweep": tags.get("sweep", ""),
+                "sweep_group": tags.get("sweep_group", ""),
+                "layer": executed.name,
+                "kind": layer.kind,
+                **{name: float(value) for name, value in features(executed).items()},
+                "time_s": layer.time_s,
+                "samples_s": list(layer.readings_s),
+                "absorbed": [absorbed.name for absorbed in executed.absorbed],
+                "following": [":".join(flag) for flag in layer.following],
+            }
+        )
+    rows.mapping += [_edge_row(case, "fusion", row) for row in found.fusions]
+    rows.mapping += [_edge_row(case, "insertion", row) for row in found.insertions]
+    inserted = [layer for layer in found.layers if layer.executed.operation == "reorder"]
+    rows.networks.append(
+        {
+            "case_id": case["case_id"],
+            "benchmark": case["benchmark"],
+            "network": graph.name,
+            "time_s": profile.time_s,
+            "samples_s": list(profile.samples_s),
+            "layers_s": sum(layer.time_s for layer in found.layers),
+            "inserted_s": sum(layer.time_s for layer in inserted),
+            "unmatched_s": found.unmatched_s,
+            "executed_layers": len(found.layers),
+            "strides_moved": {None: "nothing to move", True: "moved", False: "kept"}[
+                found.strides_moved
+            ],
+            "odd_shapes": found.odd_shapes,
+            "wall_s": record.get("wall_s", 0.0),
+            "device_s": record.get("device_s", 0.0),
+            "attempts": int(record.get("attempts", 1)),
+            "other_core_load": record.get("other_core_load"),
+            "host": json.dumps(profile.host, sort_keys=True),
+            "toolchain": json.dumps(profile.toolchain, sort_keys=True),
+        }
+    )
+
+
+def add_record(rows: Rows, record: Mapping[str, Any], build: Build, where: str) -> None:
+    """Match one shard record; refusals and profiles that do not match become refusal rows."""
+    case = record["case"]
+    profile = profile_from_dict(record["profile"], where)
+    reason = profile.refusal
+    if reason is None:
+        graph = build(case["benchmark"], case["settings"])
+        try:
+            add_match(rows, record, graph, profile, match(graph, profile))
+        except MatchError as error:
+            reason = str(error)
+    if reason is not None:
+        rows.refusals.append(
+            {
+                "case_id": case["case_id"],
+                "benchmark": case["benchmark"],
+                "settings": json.dumps(case["settings"], sort_keys=True),
+                "reason": reason,
+            }
+        )
+
+
+def rows_of_shard(path: Path, build: Build) -> Rows:
+    """All rows of one shard."""
+    rows = Rows()
+    for number, record in enumerate(read_shard(path), 1):
+        add_record(rows, record, build, f"{path}, line {number}")
+    return rows
+
+
+def _write(rows: Iterable[dict[str, Any]], schema: pa.Schema, path: Path) -> None:
+    with replacing(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), temporary)
+
+
+def write_tables(rows: Rows, folder: Path) -> None:
+    """Write layers/<operation>.parquet, mapping.parquet, networks.parquet, refusals.parquet."""
+    (folder / "layers").mkdir(parents=True, exist_ok=True)
+    for stale in (folder / "layers").glob("*.parquet"):
+        stale.unlink()
+    for operation, layer_rows in sorted(rows.layers.items()):
+        _write(layer_rows, LAYER_SCHEMA, folder / "layers" / f"{operation}.parquet")
+    _write(rows.mapping, MAPPING_SCHEMA, folder / "mapping.parquet")
+    _write(rows.networks, NETWORK_SCHEMA, folder / "networks.parquet")
+    _write(rows.refusals, REFUSAL_SCHEMA, folder / "refusals.parquet")
+
+
+def read_layer_tables(folder: Path) -> dict[str, pd.DataFrame]:
+    """Layer tables by operation."""
+    return {
+        path.stem: pd.read_parquet(path) for path in sorted((folder / "layers").glob("*.parquet"))
+    }

@@ -1,0 +1,113 @@
+"""What dominates the error: the signed error of the network totals, split by where it arises.
+
+ANNETTE, section 6: the network's time is the sum of its layers' times, so the error of the total
+is the sum of the layers' errors plus what is in one sum and not in the other.
+"""
+
+import numpy as np
+import pandas as pd
+
+from evaluation.frames import check_layers, check_networks
+from strata.errors import SchemaError, legal
+
+REMAINDER = "outside the layers"
+STATUS_TEXT = {"inserted": "inserted", "missing": "missing group:", "extra": "extra group:"}
+
+
+def _sources(layers: pd.DataFrame) -> pd.Series:
+    """Operation of a matched layer; what kind of mismatch and which operation otherwise."""
+    prefix = layers["status"].map(STATUS_TEXT)
+    mismatch = prefix + " " + layers["operation"]
+    return layers["operation"].where(layers["status"] == "matched", mismatch)
+
+
+def _chosen(
+    networks: pd.DataFrame, layers: pd.DataFrame, kind: str, mapping: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def of_kind(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame[(frame["kind"] == kind) & (frame["mapping"] == mapping)]
+
+    networks, layers = of_kind(check_networks(networks)), of_kind(check_layers(layers))
+    if networks.empty or layers.empty:
+        raise SchemaError(
+            f"error contributions: no rows of kind {kind} with {mapping} mapping in both tables"
+        )
+    known = layers.merge(networks[["set", "network"]], on=["set", "network"])
+    totals = networks.merge(known[["set", "network"]].drop_duplicates(), on=["set", "network"])
+    if totals.empty:
+        raise SchemaError(
+            "error contributions: no network is in both tables; layers has "
+            f"{legal(layers['network'].unique())}"
+        )
+    return totals, known
+
+
+def network_contributions(
+    networks: pd.DataFrame, layers: pd.DataFrame, kind: str = "mixed", mapping: str = "predicted"
+) -> pd.DataFrame:
+    """Signed error per network and source, for one model kind and mapping.
+
+    Columns: set, network, source, layers (how many), measured_s, estimated_s, error_s
+    (estimated - measured), contribution (error_s over the network's measured total). The source
+    is an operation, an inserted node, a missing or extra group (see `evaluation.frames`), or
+    "outside the layers": time of the total that no layer row holds, which is the overhead per
+    node and between nodes. The contributions of a network add up to its signed relative error.
+    """
+    totals, known = _chosen(networks, layers, kind, mapping)
+    known = known.assign(source=_sources(known))
+    keys = ["set", "network"]
+    parts = known.groupby([*keys, "source"], sort=False, as_index=False).agg(
+        layers=("layer", "size"),
+        measured_s=("measured_s", "sum"),
+        estimated_s=("estimated_s", "sum"),
+    )
+    held = parts.groupby(keys)[["measured_s", "estimated_s"]].sum()
+    whole = totals.set_index(keys)[["measured_s", "estimated_s"]]
+    rest = (whole - held).reset_index().assign(source=REMAINDER, layers=0)
+    table = pd.concat([parts, rest], ignore_index=True)
+    table["error_s"] = table["estimated_s"] - table["measured_s"]
+    total_s = whole["measured_s"].loc[list(zip(table["set"], table["network"], strict=True))]
+    table["contribution"] = table["error_s"] / total_s.to_numpy()
+    return table
+
+
+def error_contributions(
+    networks: pd.DataFrame, layers: pd.DataFrame, kind: str = "mixed", mapping: str = "predicted"
+) -> pd.DataFrame:
+    """`network_contributions` averaged over the networks, largest mean magnitude first.
+
+    Columns: source, layers, share_of_time (mean share of the measured totals), mean_contribution
+    (signed; the column adds up to the mean signed error), mean_magnitude, worst_network and
+    worst_contribution. A network without the source counts as zero.
+    """
+    table = network_contributions(networks, layers, kind, mapping)
+    totals = table.groupby(["set", "network"])["measured_s"].transform("sum")
+    table = table.assign(share=table["measured_s"] / totals, size=table["contribution"].abs())
+    count = len(table[["set", "network"]].drop_duplicates())
+    rows = []
+    for source, group in table.groupby("source", sort=False):
+        worst = group.loc[group["size"].idxmax()]
+        rows.append(
+            {
+                "source": source,
+                "layers": int(group["layers"].sum()),
+                "share_of_time": group["share"].sum() / count,
+                "mean_contribution": group["contribution"].sum() / count,
+                "mean_magnitude": group["size"].sum() / count,
+                "worst_network": worst["network"],
+                "worst_contribution": worst["contribution"],
+            }
+        )
+    frame = pd.DataFrame(rows).sort_values("mean_magnitude", ascending=False, kind="stable")
+    return frame.reset_index(drop=True)
+
+
+def worst_layers(
+    layers: pd.DataFrame, kind: str = "mixed", mapping: str = "predicted", count: int = 15
+) -> pd.DataFrame:
+    """The layers with the largest absolute error in seconds: candidates for the outlier diary."""
+    layers = check_layers(layers)
+    chosen = layers[(layers["kind"] == kind) & (layers["mapping"] == mapping)]
+    error_s = chosen["estimated_s"] - chosen["measured_s"]
+    order = np.argsort(-error_s.abs().to_numpy(), kind="stable")[:count]
+    return chosen.assign(error_s=error_s).iloc[order].reset_index(drop=True)

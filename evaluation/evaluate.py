@@ -1,0 +1,221 @@
+"""Command: estimate measured networks from a platform model and set both side by side.
+
+Everything is estimated with the predicted mapping; the oracle mapping (the one that was executed)
+stands beside it, to tell mapping errors from layer errors.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import typer
+
+from benchmark.matcher import Match, match
+from benchmark.shards import read_shard
+from evaluation.frames import COUNTS, KINDS
+from strata.atomic import replacing
+from strata.console import exits_cleanly
+from strata.estimate import Estimate, estimate_executed
+from strata.execution import ExecutedLayer
+from strata.graph import Graph
+from strata.graph_json import graph_from_dict
+from strata.mapping import apply_mapping, fuse, pair_key
+from strata.platform_model import PlatformModel, load_platform_model
+from strata.profile import Profile
+from strata.profile_json import profile_from_dict
+from strata.stride_moving import move_strides
+
+
+def half_to_half(samples_s: Sequence[float]) -> float:
+    """Relative difference of the lower quartiles of even and odd samples; NaN below 4 samples."""
+    if len(samples_s) < 4:
+        return float("nan")
+    even, odd = (np.quantile(samples_s[start::2], 0.25) for start in (0, 1))
+    return float(abs(even - odd) / ((even + odd) / 2))
+
+
+def _estimates(
+    graph: Graph, found: Match, platform: PlatformModel
+) -> Iterator[tuple[str, Estimate]]:
+    oracle = tuple(layer.executed for layer in found.layers)
+    predicted = apply_mapping(graph, platform.mapping)
+    for mapping, executed in (("predicted", predicted), ("oracle", oracle)):
+        for kind in KINDS:
+            yield mapping, estimate_executed(graph, executed, platform, kind)
+
+
+def network_rows(
+    record: Mapping[str, Any], graph: Graph, profile: Profile, estimates: Sequence[Any]
+) -> list[dict[str, Any]]:
+    """One row per mapping and kind."""
+    return [
+        {
+            "set": record["set"],
+            "network": record["network"],
+            "measured_s": profile.time_s,
+            "kind": estimate.kind,
+            "mapping": mapping,
+            "estimated_s": estimate.total_s,
+            "ops": graph.work.ops,
+            "rounds": record["rounds"],
+            "spread": half_to_half(profile.samples_s),
+            "fell_back": estimate.fell_back,
+            "out_of_range": estimate.out_of_range,
+            "overhead_s": estimate.overhead_s,
+            "layers_s": sum(node.time_s for node in profile.nodes),
+        }
+        for mapping, estimate in estimates
+    ]
+
+
+def layer_rows(
+    record: Mapping[str, Any], profile: Profile, found: Match, estimates: Sequence[Any]
+) -> Iterator[dict[str, Any]]:
+    """One row per executed or estimated layer, mapping and kind.
+
+    A layer is matched if measurement and estimate name the same root. Layout conversions are
+    `inserted` where both have them.
+    """
+    measured = {layer.executed.name: layer for layer in found.layers}
+    base = {"set": record["set"], "network": record["network"]}
+    for mapping, estimate in estimates:
+        rows = {layer.name: layer for layer in estimate.layers}
+        for name in dict.fromkeys((*measured, *rows)):
+            real, guess = measured.get(name), rows.get(name)
+            operation = real.executed.operation if real else guess.operation
+            if real and guess:
+                status = "inserted" if operation == "reorder" else "matched"
+            else:
+                status = "missing" if real else "extra"
+            measured_s = real.time_s if real else 0.0
+            yield {
+                **base,
+                "layer": name,
+                "operation": operation,
+                "measured_s": measured_s,
+                "kind": estimate.kind,
+                "mapping": mapping,
+                "estimated_s": guess.time_s if guess else 0.0,
+                "executed_kind": real.kind if real else "",
+                "share": measured_s / profile.time_s,
+                "status": status,
+                "in_range": guess.in_range if guess else True,
+            }
+
+
+def _pairs(graph: Graph, groups: Sequence[ExecutedLayer]) -> dict[tuple[str, str], bool]:
+    """Whether each pair of directly connected layers executes as one."""
+    owner = {layer.name: i for i, group in enumerate(groups) for layer in group.layers}
+    return {
+        (producer, layer.name): owner[producer] == owner[layer.name]
+        for layer in graph.layers
+        for producer in layer.inputs
+        if producer in owner and layer.name in owner
+    }
+
+
+def mapping_counts(
+    graph: Graph, found: Match, platform: PlatformModel, counts: dict[str, dict[str, int]]
+) -> None:
+    """Add the confusion counts of predicted against executed fusions, per pair of operations."""
+    executed_graph = found.graph
+    predicted_graph = move_strides(graph) if platform.mapping.moves_strides else graph
+    predicted = [ExecutedLayer(g[0], tuple(g[1:])) for g in fuse(predicted_graph, platform.mapping)]
+    actual = _pairs(executed_graph, [layer.executed for layer in found.layers])
+    guessed = _pairs(predicted_graph, predicted)
+    for (producer, consumer), truth in actual.items():
+        if (producer, consumer) not in guessed:
+            continue
+        guess = guessed[producer, consumer]
+        key = pair_key(executed_graph[producer].operation, executed_graph[consumer].operation)
+        name = ("true" if guess == truth else "false") + ("_positive" if guess else "_negative")
+        counts[key][name] += 1
+
+
+def mapping_frame(counts: Mapping[str, Mapping[str, int]], data_set: str) -> pd.DataFrame:
+    """Counts by pair as the mapping table of `evaluation.frames`."""
+    rows = []
+    for key, found in sorted(counts.items()):
+        producer, consumer = key.split("->")
+        rows.append(
+            {
+                "set": data_set,
+                "producer_operation": producer,
+                "consumer_operation": consumer,
+                "samples": sum(found.values()),
+                **found,
+            }
+        )
+    columns = ["set", "producer_operation", "consumer_operation", "samples", *COUNTS]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _validation_frame(fit_report: Path) -> pd.DataFrame:
+    """Confusion counts of the 20% of benchmark cases that the trees of the fit did not see."""
+    scores = json.loads(fit_report.read_text(encoding="utf-8"))["mapping"]
+    rows = [
+        {
+            "set": "validation" if score["role"] == "fusion" else "validation_insertion",
+            "producer_operation": score["producer"],
+            "consumer_operation": score["consumer"],
+            "samples": sum(score[name] for name in COUNTS),
+            **{name: score[name] for name in COUNTS},
+        }
+        for score in scores
+    ]
+    columns = ["set", "producer_operation", "consumer_operation", "samples", *COUNTS]
+    return pd.DataFrame(rows, columns=columns)
+
+
+@exits_cleanly
+def evaluate(
+    shard: Annotated[Path, typer.Argument(help="Measured networks (measure_networks).")],
+    platform: Annotated[Path, typer.Option(help="Platform model.")],
+    fit_report: Annotated[Path, typer.Option(help="What fit_platform reported.")],
+    output: Annotated[Path, typer.Option(help="Folder for the evaluation tables.")],
+) -> None:
+    """Estimate measured networks and write networks, layers and mapping tables.
+
+    Example: python -m evaluation.evaluate networks.jsonl --platform openvino_cpu.strata
+    --fit-report fit.json --output evaluation
+    """
+    model = load_platform_model(platform)
+    networks: list[dict[str, Any]] = []
+    layers: list[dict[str, Any]] = []
+    refused: list[dict[str, str]] = []
+    counts: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(COUNTS, 0))
+    for number, record in enumerate(read_shard(shard), 1):
+        where = f"{shard}, line {number}"
+        graph = graph_from_dict(record["graph"], where)
+        profile = profile_from_dict(record["profile"], where)
+        if profile.refusal is not None:
+            reason = profile.refusal
+            refused.append({"set": record["set"], "network": record["network"], "reason": reason})
+            continue
+        found = match(graph, profile)
+        estimates = list(_estimates(graph, found, model))
+        networks += network_rows(record, graph, profile, estimates)
+        layers += layer_rows(record, profile, found, estimates)
+        mapping_counts(graph, found, model, counts)
+    frames = {
+        "networks": pd.DataFrame(networks),
+        "layers": pd.DataFrame(layers),
+        "mapping": pd.concat([mapping_frame(counts, "networks"), _validation_frame(fit_report)]),
+        "refused": pd.DataFrame(refused, columns=["set", "network", "reason"]),
+    }
+    for name, frame in frames.items():
+        with replacing(output / f"{name}.parquet") as temporary:
+            frame.reset_index(drop=True).to_parquet(temporary)
+    for data_set, rows in frames["networks"].groupby("set"):
+        predicted = rows[rows["mapping"] == "predicted"]
+        for kind, found_rows in predicted.groupby("kind"):
+            error = (found_rows["estimated_s"] / found_rows["measured_s"] - 1).abs().mean()
+            typer.echo(f"{data_set} {kind}: MAPE {error:.1%} on {len(found_rows)} networks")
+
+
+if __name__ == "__main__":
+    typer.run(evaluate)

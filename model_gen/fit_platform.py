@@ -1,0 +1,120 @@
+"""Command: tables in, platform model out (ANNETTE, figure 6: the stack)."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+
+from model_gen.layer_fit import LayerFit, fit_layer_models
+from model_gen.mapping_fit import fit_mapping
+from model_gen.overhead import fit_overhead
+from model_gen.tables import read_table
+from model_gen.unrolling import read_unrolling
+from strata.atomic import replacing
+from strata.console import exits_cleanly
+from strata.errors import ArtefactError
+from strata.execution import FEATURES
+from strata.platform_model import Header, PlatformModel, save_platform_model
+
+# Single-kind graphs tell nothing of what a network costs beside its layers.
+MULTI_LAYER = ("cells", "convnet", "fcnet")
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _ranges(table: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    return {name: (float(table[name].min()), float(table[name].max())) for name in FEATURES}
+
+
+def fit_platform(
+    layer_tables: dict[str, pd.DataFrame],
+    mapping_table: pd.DataFrame,
+    networks: pd.DataFrame,
+    unrolling: dict[str, list[Any]],
+    header: dict[str, Any],
+) -> tuple[PlatformModel, dict[str, Any]]:
+    """The stacked platform model, and a JSON-serialisable report of how it was fitted.
+
+    `header` holds the run's own fields of `Header` (platform, run, seed, data_hashes). Raises
+    FitError for tables nothing can be fitted to.
+    """
+    seed = header["seed"]
+    fits: dict[str, LayerFit] = {
+        operation: fit_layer_models(table, operation, unrolling.get(operation, []), seed)
+        for operation, table in layer_tables.items()
+    }
+    mapping, scores = fit_mapping(mapping_table, networks, seed)
+    overhead = fit_overhead(networks[networks["benchmark"].isin(MULTI_LAYER)])
+    latest = networks.iloc[-1]
+    record = Header(
+        **header,
+        code_version=version("strata"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        fit_metrics={operation: fit.metrics for operation, fit in fits.items()},
+        host=json.loads(latest["host"]),
+        toolchain=json.loads(latest["toolchain"]),
+        ranges={operation: _ranges(table) for operation, table in layer_tables.items()},
+        counts={operation: len(table) for operation, table in layer_tables.items()},
+        notes=tuple(note for fit in fits.values() for note in fit.notes),
+    )
+    models = {operation: fit.models for operation, fit in fits.items()}
+    report = {
+        "layers": {operation: fit.metrics for operation, fit in fits.items()},
+        "notes": record.notes,
+        "mapping": [asdict(score) for score in scores],
+        "moves_strides": mapping.moves_strides,
+        "overhead": asdict(overhead),
+    }
+    return PlatformModel(record, models, mapping, overhead), report
+
+
+def _table_paths(folder: Path) -> Sequence[Path]:
+    paths = sorted((folder / "layers").glob("*.parquet"))
+    if not paths:
+        raise ArtefactError(f"{folder / 'layers'}: no layer tables; make_tables writes them")
+    return paths
+
+
+@exits_cleanly
+def command(
+    tables: Annotated[Path, typer.Argument(help="Folder that make_tables wrote.")],
+    unrolling: Annotated[Path, typer.Option(help="Fitted unrolling, from fit_unrolling.")],
+    platform: Annotated[str, typer.Option(help="Name of the platform.")],
+    output: Annotated[Path, typer.Option(help="Platform model to write (.strata).")],
+    report: Annotated[Path, typer.Option(help="JSON report of the fit to write.")],
+    run: Annotated[str, typer.Option(help="Name of the run's configuration.")] = "manual",
+    seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
+) -> None:
+    """Fit layer models, mapping model and overhead, and stack them into a platform model.
+
+    Example: python -m model_gen.fit_platform tables --unrolling unrolling.json
+    --platform openvino_cpu --output openvino_cpu.strata --report fit.json
+    """
+    paths = _table_paths(tables)
+    hashes = {
+        str(path.relative_to(tables)): _digest(path) for path in sorted(tables.rglob("*.parquet"))
+    }
+    model, fit_report = fit_platform(
+        {path.stem: read_table(path) for path in paths},
+        pd.read_parquet(tables / "mapping.parquet"),
+        pd.read_parquet(tables / "networks.parquet"),
+        read_unrolling(unrolling),
+        {"platform": platform, "run": run, "seed": seed, "data_hashes": hashes},
+    )
+    save_platform_model(model, output)
+    with replacing(report) as temporary:
+        temporary.write_text(json.dumps(fit_report, indent=1), encoding="utf-8")
+    typer.echo(f"platform model: {output}")
+
+
+if __name__ == "__main__":
+    typer.run(command)

@@ -1,0 +1,113 @@
+"""Fitting the mapping model: a decision tree per pair of operations (ANNETTE, section 5.2).
+
+POSSIBLY_FUSED rows decide nothing and are left out; a pair that has no other rows gets no tree.
+"""
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.tree import DecisionTreeClassifier
+
+from model_gen.forest_io import forest_from_tree
+from strata.errors import FitError
+from strata.forest import Forest
+from strata.mapping import EDGE_FEATURES, MappingModel, pair_key
+
+_MAX_DEPTH = 12
+_MIN_SAMPLES_LEAF = 2
+_ROLES = ("fusion", "insertion")
+
+
+@dataclass(frozen=True, slots=True)
+class PairScore:
+    """Confusion counts of one pair's tree on cases held out of its training (20%)."""
+
+    role: str
+    producer: str
+    consumer: str
+    samples: int
+    undecided: int
+    true_positive: int
+    false_positive: int
+    true_negative: int
+    false_negative: int
+
+
+def _tree(rows: pd.DataFrame, seed: int) -> Forest:
+    # the splits see single precision, as prediction does
+    features = rows[list(EDGE_FEATURES)].to_numpy(np.float32)
+    fused = (rows["flag"] == "FUSED").to_numpy()
+    tree = DecisionTreeClassifier(
+        max_depth=_MAX_DEPTH, min_samples_leaf=_MIN_SAMPLES_LEAF, random_state=seed
+    )
+    return forest_from_tree(tree.fit(features, fused))
+
+
+def held_out(case_ids: pd.Series) -> np.ndarray:
+    """True for about 20% of the cases: whole cases, the same ones whatever else is in the table."""
+    return np.array([zlib.crc32(case.encode()) % 5 == 0 for case in case_ids], dtype=bool)
+
+
+def _score(role: str, key: str, rows: pd.DataFrame, undecided: int, seed: int) -> PairScore:
+    validation = held_out(rows["case_id"])
+    truth = (rows["flag"] == "FUSED").to_numpy()
+    producer, consumer = key.split("->")
+    counts = dict.fromkeys(
+        ("true_positive", "false_positive", "true_negative", "false_negative"), 0
+    )
+    if validation.any() and not validation.all():
+        tree = _tree(rows[~validation], seed)
+        matrix = rows.loc[validation, list(EDGE_FEATURES)].to_numpy(np.float64)
+        predicted, actual = tree.predict(matrix) > 0.5, truth[validation]
+        counts = {
+            "true_positive": int(np.sum(predicted & actual)),
+            "false_positive": int(np.sum(predicted & ~actual)),
+            "true_negative": int(np.sum(~predicted & ~actual)),
+            "false_negative": int(np.sum(~predicted & actual)),
+        }
+    return PairScore(role, producer, consumer, len(rows), undecided, **counts)
+
+
+def _fit_role(
+    table: pd.DataFrame, role: str, seed: int
+) -> tuple[dict[str, Forest], list[PairScore]]:
+    chosen = table[table["role"] == role]
+    decided = chosen[chosen["flag"] != "POSSIBLY_FUSED"]
+    trees: dict[str, Forest] = {}
+    scores: list[PairScore] = []
+    pairs = ["producer_operation", "consumer_operation"]
+    sizes = chosen.groupby(pairs).size()
+    for (producer, consumer), rows in decided.groupby(pairs):
+        key = pair_key(str(producer), str(consumer))
+        trees[key] = _tree(rows, seed)
+        scores.append(_score(role, key, rows, int(sizes[producer, consumer]) - len(rows), seed))
+    if role == "fusion":
+        for consumer, rows in decided.groupby("consumer_operation"):
+            trees[pair_key("*", str(consumer))] = _tree(rows, seed)
+    return trees, scores
+
+
+def fit_mapping(
+    table: pd.DataFrame, networks: pd.DataFrame, seed: int
+) -> tuple[MappingModel, list[PairScore]]:
+    """The mapping model from the mapping table (one row per decision) and the networks table.
+
+    Strides count as moved if more networks were executed so than not. Raises FitError if a column
+    is missing or a feature is not finite.
+    """
+    needed = {"case_id", "role", "producer_operation", "consumer_operation", "flag"}
+    missing = sorted((needed | set(EDGE_FEATURES)) - set(table.columns))
+    if missing:
+        raise FitError(f"mapping table: column(s) {', '.join(missing)} missing")
+    if not np.isfinite(table[list(EDGE_FEATURES)].to_numpy(np.float64)).all():
+        raise FitError("mapping table: a feature is not a finite number")
+    trees: dict[str, dict[str, Forest]] = {}
+    scores: list[PairScore] = []
+    for role in _ROLES:
+        trees[role], found = _fit_role(table, role, seed)
+        scores += found
+    moved = networks["strides_moved"].value_counts()
+    moves = bool(moved.get("moved", 0) > moved.get("kept", 0))
+    return MappingModel(trees["fusion"], trees["insertion"], moves), scores

@@ -1,0 +1,52 @@
+"""Peak performance and peak bandwidth from measurements (ANNETTE, section 5.1.1)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from model_gen.tables import table_times
+from strata.layer_models import Roofline
+
+# a profiler that counts whole microseconds is off by up to 5% below this
+SHORTEST_S = 20e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Peaks:
+    """A roofline and how it was found.
+
+    `rows_used` of `rows` were at least `shortest_s` long; `fell_back` if none was, so that all
+    were used.
+    """
+
+    roofline: Roofline
+    rows: int
+    rows_used: int
+    shortest_s: float
+    fell_back: bool
+
+
+def fit_peaks(table: pd.DataFrame, shortest_s: float = SHORTEST_S) -> Peaks:
+    """P_peak and B_peak: the largest performance and throughput of any row long enough.
+
+    Rows shorter than `shortest_s` are left out because the timer's rounding would set the
+    maximum. If any row has no operations the operation only moves data: it gets no P_peak.
+    Without a byte in any row it gets no B_peak either.
+    """
+    time_s, ops, moved_bytes = table_times(table), _column(table, "ops"), _column(table, "bytes")
+    long_enough = time_s >= shortest_s
+    # a peak needs a row with work of its sort: fall back together, so that both share their rows
+    fell_back = not np.any(long_enough & (moved_bytes > 0))
+    used = np.ones_like(long_enough) if fell_back else long_enough
+    computes = bool(np.all(ops > 0))
+    roofline = Roofline(
+        peak_ops_per_s=float(np.max(ops[used] / time_s[used])) if computes else None,
+        peak_bytes_per_s=float(np.max(moved_bytes[used] / time_s[used])) or None,
+        floor_s=float(time_s.min()),
+    )
+    return Peaks(roofline, len(table), int(used.sum()), shortest_s, fell_back)
+
+
+def _column(table: pd.DataFrame, name: str) -> np.ndarray:
+    return table[name].to_numpy(dtype=np.float64)

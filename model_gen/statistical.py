@@ -1,0 +1,88 @@
+"""Random forests on utilisation efficiency (ANNETTE, section 5.1.2, eq. 5).
+
+The forest learns log(u), since a layer's relative error is what counts and layers span orders of
+magnitude; u is clipped into (0, 1], as equation 5 wants it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.ensemble import RandomForestRegressor
+
+from model_gen.forest_io import forest_from_random_forest
+from strata.execution import FEATURES
+from strata.forest import Forest
+from strata.layer_models import MINIMUM_UTILISATION, Refined, Roofline
+
+FEWEST_ROWS = 30
+# 18 bytes per node: about 2 MB per forest at most, so that a bundle of all operations stays
+# below 30 MB; tables below some thousand rows never reach it
+_MOST_LEAVES = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class ForestSettings:
+    """Sizes of a forest: trees, fewest rows in a leaf, share of features tried per split."""
+
+    trees: int = 64
+    minimum_leaf: int = 1
+    feature_share: float = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class ForestFit:
+    """A forest of log(u), the features it reads, and the share of targets clipped to 1."""
+
+    forest: Forest
+    feature_names: tuple[str, ...]
+    clipped_share: float
+
+
+def efficiency(matrix: np.ndarray, time_s: np.ndarray, refined: Refined) -> np.ndarray:
+    """Measured u_stat = f / (P u_eff T), unclipped, (rows,).
+
+    D / (B T) for an operation that only moves data. With a refined roofline without unrolling
+    u_eff is 1: the target of equation 5; else that of equation 6.
+    """
+    peaks = refined.roofline
+    if peaks.moves_only:
+        return _over(matrix, "bytes", peaks.peak_bytes_per_s) / time_s
+    attained = _over(matrix, "ops", peaks.peak_ops_per_s) / time_s
+    return attained / refined.efficiency(matrix)
+
+
+def has_target(matrix: np.ndarray, roofline: Roofline) -> np.ndarray:
+    """(rows,) booleans: rows with work of the sort whose peak the efficiency scales."""
+    return matrix[:, FEATURES.index("bytes" if roofline.moves_only else "ops")] > 0
+
+
+def fit_forest(
+    matrix: np.ndarray,
+    utilisation: np.ndarray,
+    seed: int,
+    settings: ForestSettings = ForestSettings(),
+    weights: np.ndarray | None = None,
+) -> ForestFit:
+    """Fit log(u) of (rows, len(FEATURES)) rows; features that never change are dropped."""
+    varying = np.flatnonzero(np.ptp(matrix, axis=0) > 0)
+    # of rows that are all alike one column is enough for trees of a single leaf
+    columns = varying if varying.size else np.array([FEATURES.index("ops")])
+    regressor = RandomForestRegressor(
+        n_estimators=settings.trees,
+        min_samples_leaf=settings.minimum_leaf,
+        max_features=settings.feature_share,
+        max_leaf_nodes=max(2, _MOST_LEAVES // settings.trees),
+        n_jobs=2,
+        random_state=seed,
+    )
+    target = np.log(np.clip(utilisation, MINIMUM_UTILISATION, 1.0))
+    regressor.fit(matrix[:, columns], target, sample_weight=weights)
+    return ForestFit(
+        forest_from_random_forest(regressor),
+        tuple(FEATURES[column] for column in columns),
+        float(np.mean(utilisation > 1.0)),
+    )
+
+
+def _over(matrix: np.ndarray, name: str, peak: float | None) -> np.ndarray:
+    return matrix[:, FEATURES.index(name)] / (np.inf if peak is None else peak)

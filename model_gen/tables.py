@@ -1,0 +1,80 @@
+"""Layer tables as the benchmark writes them: one row per executed layer of one operation."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from strata.errors import ArtefactError, FitError, legal
+from strata.execution import FEATURES
+
+REQUIRED = ("case_id", *FEATURES, "time_s")
+OPTIONAL = (
+    "benchmark",
+    "network",
+    "sweep",
+    "sweep_group",
+    "layer",
+    "kind",
+    "samples_s",
+    "absorbed",
+    "following",
+)
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """The table of a Parquet file, checked by `check_table`; ArtefactError if it is unreadable."""
+    try:
+        table = pd.read_parquet(path)
+    except FileNotFoundError:
+        raise ArtefactError(f"{path}: no such layer table") from None
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ArtefactError(f"{path}: not a readable Parquet table: {reason}") from None
+    return check_table(table, str(path))
+
+
+def check_table(table: pd.DataFrame, where: str) -> pd.DataFrame:
+    """The table itself if models can be fitted to it.
+
+    FitError names `where`, the column and the row: REQUIRED columns must be there, only OPTIONAL
+    ones beside them; at least one row; features finite and at least 0; times finite, above 0.
+    """
+    missing = [name for name in REQUIRED if name not in table.columns]
+    if missing:
+        raise FitError(f"{where}: lacks column {', '.join(missing)}")
+    unknown = [str(name) for name in table.columns if name not in (*REQUIRED, *OPTIONAL)]
+    if unknown:
+        raise FitError(
+            f"{where}: unknown column {', '.join(unknown)}, legal: {legal((*REQUIRED, *OPTIONAL))}"
+        )
+    if table.empty:
+        raise FitError(f"{where}: no rows, at least 1 is needed")
+    for name in (*FEATURES, "time_s"):
+        _check_column(table, name, where)
+    if table["case_id"].isna().any():
+        row = int(np.flatnonzero(table["case_id"].isna())[0])
+        raise FitError(f"{where}: case_id of row {row} is missing")
+    return table
+
+
+def _check_column(table: pd.DataFrame, name: str, where: str) -> None:
+    if not pd.api.types.is_numeric_dtype(table[name]):
+        raise FitError(f"{where}: column {name} holds {table[name].dtype}, must be numbers")
+    values = table[name].to_numpy(dtype=np.float64, na_value=np.nan)
+    legal_values = values > 0 if name == "time_s" else values >= 0
+    bad = np.flatnonzero(~(np.isfinite(values) & legal_values))
+    if bad.size:
+        rule = "above 0" if name == "time_s" else "at least 0"
+        row = int(bad[0])
+        raise FitError(f"{where}: {name} of row {row} is {values[row]}, must be finite, {rule}")
+
+
+def table_matrix(table: pd.DataFrame) -> np.ndarray:
+    """(rows, len(FEATURES)) floats, columns in the order of `strata.execution.FEATURES`."""
+    return table[list(FEATURES)].to_numpy(dtype=np.float64)
+
+
+def table_times(table: pd.DataFrame) -> np.ndarray:
+    """Measured times in seconds, (rows,)."""
+    return table["time_s"].to_numpy(dtype=np.float64)

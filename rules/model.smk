@@ -1,0 +1,64 @@
+"""Tables and models."""
+
+
+rule sweep_tables:
+    input:
+        shards("sweeps"),
+    output:
+        directory(f"{RESULTS}/{{platform}}/sweep_tables"),
+    log:
+        f"{RESULTS}/logs/{{platform}}/sweep_tables.log",
+    message:
+        "matching the sweeps of {wildcards.platform} with their graphs"
+    shell:
+        "{executable} -m benchmark.make_tables {input} --output {output} > {log} 2>&1"
+
+
+rule unrolling:
+    input:
+        f"{RESULTS}/{{platform}}/sweep_tables",
+    output:
+        f"{RESULTS}/{{platform}}/unrolling.json",
+    log:
+        f"{RESULTS}/logs/{{platform}}/unrolling.log",
+    message:
+        "fitting s and alpha of {wildcards.platform} (equations 3 and 4)"
+    shell:
+        "{executable} -m model_gen.fit_unrolling {input} --output {output} > {log} 2>&1"
+
+
+rule tables:
+    input:
+        shards("sweeps"),
+        shards("samples"),
+    output:
+        directory(f"{RESULTS}/{{platform}}/tables"),
+    log:
+        f"{RESULTS}/logs/{{platform}}/tables.log",
+    message:
+        "matching all profiles of {wildcards.platform} with their graphs"
+    shell:
+        "{executable} -m benchmark.make_tables {input} --output {output} > {log} 2>&1"
+
+
+rule platform_model:
+    input:
+        tables=f"{RESULTS}/{{platform}}/tables",
+        unrolling=f"{RESULTS}/{{platform}}/unrolling.json",
+    output:
+        model=f"{RESULTS}/{{platform}}/{{platform}}.strata",
+        report=f"{RESULTS}/{{platform}}/fit.json",
+    log:
+        f"{RESULTS}/logs/{{platform}}/platform_model.log",
+    benchmark:
+        f"{RESULTS}/logs/{{platform}}/platform_model.tsv"
+    threads: 2
+    params:
+        run=RUN.name,
+        seed=RUN.seed,
+    message:
+        "fitting and stacking the models of {wildcards.platform}"
+    shell:
+        "{executable} -m model_gen.fit_platform {input.tables} --unrolling {input.unrolling}"
+        " --platform {wildcards.platform} --run {params.run} --seed {params.seed}"
+        " --output {output.model} --report {output.report} > {log} 2>&1"

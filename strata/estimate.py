@@ -1,0 +1,302 @@
+"""The latency of a network on a platform: map it, ask the layer models, add up.
+
+ANNETTE, section 6: the mapping model turns the network into the layers the platform executes, the
+chosen kind of layer model answers for each, the roofline where it cannot; the network's time is
+the sum. Whatever was not answered by the chosen model says so in the result.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf, isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from strata import operations as op
+from strata.errors import ArtefactError, SchemaError
+from strata.execution import FEATURES, ExecutedLayer, feature_matrix
+from strata.graph import Graph
+from strata.layer import Layer
+
+if TYPE_CHECKING:
+    from strata.layer_models import Roofline
+    from strata.platform_model import PlatformModel
+
+KINDS = ("mixed", "statistical", "refined", "roofline")
+FALLBACK_KIND = "roofline"
+_OPS, _BYTES = FEATURES.index("ops"), FEATURES.index("bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class LayerEstimate:
+    """One executed layer: its time and where the number comes from.
+
+    `share` is the part of the network's total; `bound` is "compute", "memory" or "overhead", or
+    "none" where nothing moves; `utilisation` is the part of the binding peak, None if unknown.
+    `fell_back` says that another model than the chosen kind answered, `model_used` which one.
+    `in_range` is False outside the range of the measurements behind the models of its operation;
+    `note` says why a row is out of the ordinary, "" otherwise.
+    """
+
+    name: str
+    operation: str
+    absorbed: tuple[str, ...]
+    time_s: float
+    share: float
+    bound: str
+    utilisation: float | None
+    model_used: str
+    fell_back: bool
+    in_range: bool
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The latency of one network on one platform, per executed layer and in all.
+
+    `overhead_s` is what the network costs beside its layers. `network_layers` counts the layers
+    of the description without its inputs; `unmapped` holds the type name of each of them that the
+    importer could not map, in the graph's order.
+    """
+
+    network: str
+    platform: str
+    kind: str
+    layers: tuple[LayerEstimate, ...]
+    overhead_s: float
+    network_layers: int
+    unmapped: tuple[str, ...]
+
+    @property
+    def layers_s(self) -> float:
+        """Sum over the executed layers."""
+        return sum(layer.time_s for layer in self.layers)
+
+    @property
+    def total_s(self) -> float:
+        """Latency of the network: its layers and its overhead."""
+        return self.layers_s + self.overhead_s
+
+    @property
+    def fell_back(self) -> int:
+        """Executed layers that the chosen kind of model did not answer for."""
+        return sum(layer.fell_back for layer in self.layers)
+
+    @property
+    def estimated(self) -> int:
+        """Executed layers that the chosen kind of model answered for."""
+        return len(self.layers) - self.fell_back
+
+    @property
+    def out_of_range(self) -> int:
+        """Executed layers outside the range of the measurements behind the models."""
+        return sum(not layer.in_range for layer in self.layers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    time_s: float
+    bound: str
+    utilisation: float | None
+    model_used: str
+    fell_back: bool
+
+
+def estimate(
+    network: Graph | str | Path, platform: "PlatformModel | str | Path", kind: str = "mixed"
+) -> Estimate:
+    """Estimate a network on a platform; neither is run.
+
+    `network` is a graph or a file the importer reads, `platform` a loaded platform model, its name
+    or its file; `kind` is one of KINDS. Raises StrataError for input that cannot be read, an
+    unknown platform or kind, and a platform model without any roofline where one is needed.
+    """
+    if kind not in KINDS:
+        raise SchemaError(f"unknown layer model '{kind}'; legal: {', '.join(KINDS)}")
+    model = _loaded_platform(platform)
+    graph = _loaded_network(network)
+
+    from strata.mapping import apply_mapping
+
+    executed = tuple(
+        layer
+        for layer in apply_mapping(graph, model.mapping)
+        if not isinstance(layer.root.parameters, op.Input)
+    )
+    answers, outside = _answers(executed, model, kind)
+    overhead_s = model.overhead.per_network_s + model.overhead.per_layer_s * len(executed)
+    total_s = sum(answer.time_s for answer in answers) + overhead_s
+    return Estimate(
+        network=graph.name,
+        platform=model.header.platform,
+        kind=kind,
+        layers=tuple(map(_row, executed, answers, outside, [total_s] * len(executed))),
+        overhead_s=overhead_s,
+        network_layers=len(graph.layers) - len(graph.inputs),
+        unmapped=tuple(_type_names(graph.opaque)),
+    )
+
+
+def _loaded_platform(platform: "PlatformModel | str | Path") -> "PlatformModel":
+    if not isinstance(platform, str | Path):
+        return platform
+    from strata.platforms import load_platform
+
+    return load_platform(platform)
+
+
+def _loaded_network(network: Graph | str | Path) -> Graph:
+    if isinstance(network, Graph):
+        return network
+    from strata.importer import load_network
+
+    return load_network(network)
+
+
+def _type_names(layers: Iterable[Layer]) -> list[str]:
+    return [
+        layer.parameters.type_name
+        for layer in layers
+        if isinstance(layer.parameters, op.Opaque)
+    ]
+
+
+def _answers(
+    executed: Sequence[ExecutedLayer], model: "PlatformModel", kind: str
+) -> tuple[list[_Answer], list[tuple[str, ...] | None]]:
+    """One answer per layer, and per layer the features out of range (None: no range is known).
+
+    The matrix is built once and every model is asked once, whatever the number of layers.
+    """
+    matrix = feature_matrix(executed)
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    for row, layer in enumerate(executed):
+        rows_of[layer.operation].append(row)
+    answers: list[_Answer | None] = [None] * len(executed)
+    outside: list[tuple[str, ...] | None] = [None] * len(executed)
+    for operation, rows in rows_of.items():
+        found = _operation_answers(matrix[rows], operation, model, kind)
+        ranges = model.header.ranges.get(operation)
+        for row, answer, out in zip(rows, found, _outside(matrix[rows], ranges), strict=True):
+            answers[row], outside[row] = answer, out
+    return answers, outside
+
+
+def _operation_answers(
+    matrix: np.ndarray, operation: str, model: "PlatformModel", kind: str
+) -> list[_Answer]:
+    """Answers of the first model of the chain with a positive, finite time for the row."""
+    answers: dict[int, _Answer] = {}
+    fitted = model.layer_models.get(operation, {})
+    for name in dict.fromkeys((kind, FALLBACK_KIND)):
+        rows = [row for row in range(len(matrix)) if row not in answers]
+        if name not in fitted or not rows:
+            continue
+        times = fitted[name].time_s(matrix[rows])
+        for row, time_s in zip(rows, times.tolist(), strict=True):
+            if isfinite(time_s) and time_s > 0:
+                bound, utilisation = _explained(matrix[row], time_s, fitted[name].peaks)
+                answers[row] = _Answer(time_s, bound, utilisation, name, name != kind)
+    return [
+        answers[row] if row in answers else _without_model(matrix[row], operation, model)
+        for row in range(len(matrix))
+    ]
+
+
+def _explained(row: np.ndarray, time_s: float, peaks: "Roofline") -> tuple[str, float | None]:
+    """What bounds a layer of a known time, and the part of that peak it attains.
+
+    The same as the model's `bound` and `utilisation`, without asking its forest again.
+    """
+    ops, moved_bytes = float(row[_OPS]), float(row[_BYTES])
+    if ops == 0 and moved_bytes == 0:
+        return "overhead", None
+    memory_s = moved_bytes / (peaks.peak_bytes_per_s or inf)
+    if peaks.peak_ops_per_s is None:
+        return "memory", min(memory_s / time_s, 1.0)
+    bound = "compute" if time_s > memory_s else "memory"
+    return bound, min(ops / peaks.peak_ops_per_s / time_s, 1.0)
+
+
+def _without_model(row: np.ndarray, operation: str, model: "PlatformModel") -> _Answer:
+    """The last resort, a roofline of extremes; a layer that moves nothing takes no time."""
+    ops, moved_bytes = float(row[_OPS]), float(row[_BYTES])
+    if moved_bytes == 0 and ops == 0:
+        return _Answer(0.0, "none", None, "none", False)
+    peak_ops_per_s, peak_bytes_per_s = fallback_peaks(model)
+    memory_s, compute_s = moved_bytes / peak_bytes_per_s, ops / peak_ops_per_s
+    bound = "memory" if memory_s >= compute_s else "compute"
+    used = f"fallback: no model of {operation}"
+    return _Answer(max(memory_s, compute_s), bound, None, used, True)
+
+
+def fallback_peaks(model: "PlatformModel") -> tuple[float, float]:
+    """Operations and bytes per second for layers of an operation without any model.
+
+    The lowest bandwidth of all rooflines, because a layer nobody measured is unlikely to be served
+    better than the worst that was; and the highest peak, because the peaks of operations differ by
+    orders of magnitude and only the highest bounds them all. ArtefactError without a roofline.
+    """
+    rooflines = [
+        fitted[FALLBACK_KIND].peaks
+        for fitted in model.layer_models.values()
+        if FALLBACK_KIND in fitted
+    ]
+    bandwidths = [r.peak_bytes_per_s for r in rooflines if r.peak_bytes_per_s is not None]
+    peaks = [r.peak_ops_per_s for r in rooflines if r.peak_ops_per_s is not None]
+    if not bandwidths:
+        raise ArtefactError(
+            f"platform model '{model.header.platform}' holds no roofline with a bandwidth; "
+            "at least one operation needs one, as a fallback for layers without a model"
+        )
+    return max(peaks, default=inf), min(bandwidths)
+
+
+def _outside(
+    matrix: np.ndarray, ranges: Mapping[str, tuple[float, float]] | None
+) -> list[tuple[str, ...] | None]:
+    """Per row the features outside the ranges; None for every row where no ranges are known."""
+    if not ranges:
+        return [None] * len(matrix)
+    names = [name for name in FEATURES if name in ranges]
+    limits = np.array([ranges[name] for name in names], dtype=np.float64)
+    values = matrix[:, [FEATURES.index(name) for name in names]]
+    beyond = (values < limits[:, 0]) | (values > limits[:, 1])
+    return [tuple(np.array(names)[row].tolist()) for row in beyond]
+
+
+def _row(
+    executed: ExecutedLayer, answer: _Answer, outside: tuple[str, ...] | None, total_s: float
+) -> LayerEstimate:
+    moves_nothing = answer.model_used == "none"
+    return LayerEstimate(
+        name=executed.name,
+        operation=executed.operation,
+        absorbed=tuple(layer.name for layer in executed.absorbed),
+        time_s=answer.time_s,
+        share=answer.time_s / total_s if total_s > 0 else 0.0,
+        bound=answer.bound,
+        utilisation=answer.utilisation,
+        model_used=answer.model_used,
+        fell_back=answer.fell_back,
+        in_range=moves_nothing or outside == (),
+        note="; ".join(_notes(executed, outside, moves_nothing)),
+    )
+
+
+def _notes(
+    executed: ExecutedLayer, outside: tuple[str, ...] | None, moves_nothing: bool
+) -> Iterator[str]:
+    unmapped = _type_names(executed.layers)
+    if unmapped:
+        yield f"not mapped: {', '.join(unmapped)}"
+    if moves_nothing:
+        yield "moves nothing"
+    elif outside is None:
+        if not unmapped:
+            yield "never measured"
+    elif outside:
+        yield f"out of range: {', '.join(outside)}"

@@ -1,0 +1,320 @@
+"""The mapping model: which layers a toolchain fuses, and where it inserts layout conversions.
+
+ANNETTE, section 5.2: decision trees per pair of operations on the feature vectors of both layers.
+Training (`benchmark.matcher`) and prediction walk the graph in the same way: layer by layer in
+topological order, asking for each producer whose group ends there, "does this layer join?".
+Trees of an unseen pair fall back to the one of "*->consumer", then to "not fused".
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from strata import operations as op
+from strata.errors import ArtefactError
+from strata.execution import FEATURES, ExecutedLayer, features, geometry, make_executed
+from strata.forest import Forest
+from strata.graph import Graph
+from strata.layer import OPERATIONS, Layer, make_layer
+from strata.stride_moving import move_strides
+
+EDGE_FEATURES: tuple[str, ...] = (
+    *(f"producer_{name}" for name in FEATURES),
+    "consumer_kernel",
+    "consumer_stride",
+    "consumer_kind",
+    "consumer_filters",
+    "consumer_elements",
+    "consumer_operands",
+    "operand_elements",
+    "operand_index",
+    "operand_is_latest",
+    "tensor_consumers",
+    "tensor_is_output",
+    "other_operation",
+    "other_elements",
+    "other_consumers",
+    "other_is_skip",
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MappingModel:
+    """Trees by "producer->consumer" with the probability of fusion, or of insertion, as value.
+
+    `moves_strides` says whether the toolchain moves strides of 1x1 convolutions upstream.
+    """
+
+    fusion: dict[str, Forest] = field(default_factory=dict)
+    insertion: dict[str, Forest] = field(default_factory=dict)
+    moves_strides: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A tensor between a group, complete up to `producer`, and a layer that reads it."""
+
+    group: tuple[Layer, ...]
+    producer: Layer
+    consumer: Layer
+
+    @property
+    def key(self) -> str:
+        """Key of the pair's tree."""
+        return pair_key(make_executed(self.group).operation, self.consumer.operation)
+
+
+def pair_key(producer: str, consumer: str) -> str:
+    """The name of a pair of operations."""
+    return f"{producer}->{consumer}"
+
+
+class Context:
+    """A graph with the look-ups that edge features need, made once per walk."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.successors = graph.successors
+        self.outputs = frozenset(graph.outputs)
+        self.position = {layer.name: i for i, layer in enumerate(graph.layers)}
+
+
+def _kind_code(layer: Layer) -> int:
+    match layer.parameters:
+        case op.Activation(kind=kind):
+            return 1 + op.ACTIVATIONS.index(kind)
+        case op.Elementwise(constant_shape=shape) if shape is not None:
+            # a constant per channel folds into weights, others do not
+            return 2 if prod(shape) > 1 else 1
+    return 0
+
+
+def _consumer_features(layer: Layer, operand: Layer) -> list[float]:
+    kernel, stride = 0, 0
+    match layer.parameters:
+        case op.Pooling(kernel=k, stride=s) | op.Convolution(kernel=k, stride=s):
+            kernel, stride = max(k), max(s)
+    return [
+        kernel,
+        stride,
+        _kind_code(layer),
+        geometry(layer.output_shape)[1],
+        prod(layer.output_shape),
+        len(layer.inputs),
+        prod(operand.output_shape),
+    ]
+
+
+def _other_operand(context: Context, edge: Edge) -> list[float]:
+    others = [name for name in edge.consumer.inputs if name != edge.producer.name]
+    if not others:
+        return [-1, 0, 0, 0]
+    other = context.graph[others[0]]
+    group_inputs = {name for layer in edge.group for name in layer.inputs}
+    return [
+        OPERATIONS.index(other.operation),
+        prod(other.output_shape),
+        len(context.successors[other.name]),
+        other.name in group_inputs,
+    ]
+
+
+def edge_features(context: Context, edge: Edge) -> list[float]:
+    """Values in the order of EDGE_FEATURES."""
+    position = context.position
+    latest = max(edge.consumer.inputs, key=position.__getitem__)
+    group = features(make_executed(edge.group))
+    return [
+        *group.values(),
+        *_consumer_features(edge.consumer, edge.producer),
+        edge.consumer.inputs.index(edge.producer.name),
+        latest == edge.producer.name,
+        len(context.successors[edge.producer.name]),
+        edge.producer.name in context.outputs,
+        *_other_operand(context, edge),
+    ]
+
+
+def candidate_edges(
+    context: Context, consumer: Layer, groups: Mapping[str, Sequence[Layer]]
+) -> Iterator[Edge]:
+    """Edges over which `consumer` could join a group: those whose producer ends its group.
+
+    `groups` maps the name of each earlier layer to its group so far; inputs have none.
+    """
+    for name in dict.fromkeys(consumer.inputs):
+        group = groups.get(name)
+        if group and group[-1].name == name:
+            yield Edge(tuple(group), context.graph[name], consumer)
+
+
+def tree_value(tree: Forest, row: Sequence[float]) -> float:
+    """Value of a single tree for one row: a scalar walk, since edges are decided one by one.
+
+    Features are compared in single precision, as the trees were trained.
+    """
+    node = int(tree.roots[0])
+    while (column := int(tree.feature[node])) >= 0:
+        goes_left = np.float32(row[column]) <= tree.threshold[node]
+        node = int(tree.left[node] if goes_left else tree.right[node])
+    return float(tree.value[node])
+
+
+def _probability(trees: Mapping[str, Forest], key: str, row: Sequence[float]) -> float:
+    tree = trees.get(key) or trees.get(pair_key("*", key.split("->")[1]))
+    return 0.0 if tree is None else tree_value(tree, row)
+
+
+def _has_tree(trees: Mapping[str, Forest], key: str) -> bool:
+    return key in trees or pair_key("*", key.split("->")[1]) in trees
+
+
+def fuse(graph: Graph, mapping: MappingModel) -> list[list[Layer]]:
+    """Groups of layers that execute as one, in topological order of their first layers."""
+    context = Context(graph)
+    groups: dict[str, list[Layer]] = {}
+    order: list[list[Layer]] = []
+    for layer in graph.layers:
+        if isinstance(layer.parameters, op.Input):
+            continue
+        best, chosen = 0.5, None
+        for edge in candidate_edges(context, layer, groups):
+            key = edge.key
+            if not _has_tree(mapping.fusion, key):
+                continue
+            probability = _probability(mapping.fusion, key, edge_features(context, edge))
+            if probability > best:
+                best, chosen = probability, groups[edge.producer.name]
+        if chosen is None:
+            chosen = []
+            order.append(chosen)
+        chosen.append(layer)
+        groups[layer.name] = chosen
+    return order
+
+
+def inserted_layer(name: str, producer: Layer) -> ExecutedLayer:
+    """A layout conversion of `producer`'s output as an executed layer."""
+    layer = make_layer(
+        name,
+        op.Reorder(),
+        (producer.name,),
+        (producer.output_shape,),
+        producer.activation_bits,
+        producer.weight_bits,
+    )
+    return ExecutedLayer(layer)
+
+
+def boundary_edges(
+    context: Context, groups: Sequence[Sequence[Layer]]
+) -> Iterator[tuple[str, Edge]]:
+    """Every tensor between two groups, from an input, or to an output, with its pair's key.
+
+    The key's producer is "input" for a network input, its consumer "output" for a network output;
+    an output's edge has the producer as its own consumer.
+    """
+    owner = {layer.name: group for group in groups for layer in group}
+    roots = {id(group): make_executed(group).operation for group in groups}
+    for layer in context.graph.layers:
+        group = owner.get(layer.name)
+        source = "input" if group is None else roots[id(group)]
+        members: Sequence[Layer] = (layer,) if group is None else group
+        for name in context.successors[layer.name]:
+            target = owner[name]
+            if target is not group:
+                consumer = context.graph[name]
+                key = pair_key(source, roots[id(target)])
+                yield key, Edge(tuple(members), layer, consumer)
+        if layer.name in context.outputs and group is not None:
+            yield pair_key(source, "output"), Edge(tuple(members), layer, layer)
+
+
+def boundary_features(context: Context, edge: Edge) -> list[float]:
+    """Values in the order of EDGE_FEATURES for an edge of `boundary_edges`."""
+    if edge.consumer is not edge.producer:
+        return edge_features(context, edge)
+    group = features(make_executed(edge.group))
+    tail = [prod(edge.producer.output_shape), 0, 1, len(context.successors[edge.producer.name])]
+    return [*group.values(), 0, 0, 0, 0, 0, 0, *tail, 1, -1, 0, 0, 0]
+
+
+def insertions(
+    graph: Graph, groups: Sequence[Sequence[Layer]], mapping: MappingModel
+) -> dict[str, ExecutedLayer]:
+    """Layout conversions the toolchain is expected to insert, by the tensor's producer."""
+    context = Context(graph)
+    found: dict[str, ExecutedLayer] = {}
+    for key, edge in boundary_edges(context, groups):
+        if key not in mapping.insertion or edge.producer.name in found:
+            continue
+        if tree_value(mapping.insertion[key], boundary_features(context, edge)) > 0.5:
+            name = f"{edge.producer.name}/reorder"
+            found[edge.producer.name] = inserted_layer(name, edge.producer)
+    return found
+
+
+def apply_mapping(graph: Graph, mapping: MappingModel) -> tuple[ExecutedLayer, ...]:
+    """The predicted execution graph: groups in order, inserted conversions after their producer."""
+    if mapping.moves_strides:
+        graph = move_strides(graph)
+    groups = fuse(graph, mapping)
+    inserted = insertions(graph, groups, mapping)
+    executed = [inserted[name] for name in graph.inputs if name in inserted]
+    for group in groups:
+        executed.append(make_executed(group))
+        executed.extend(inserted[layer.name] for layer in group if layer.name in inserted)
+    return tuple(executed)
+
+
+_ROLES = ("fusion", "insertion")
+_PARTS = ("feature", "threshold", "left", "right", "value", "roots")
+
+
+def mapping_to_parts(mapping: MappingModel) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """A JSON-serialisable description and the arrays of all trees, laid end to end.
+
+    The inverse of `mapping_from_parts`.
+    """
+    trees = [tree for role in _ROLES for _, tree in sorted(getattr(mapping, role).items())]
+    data = {
+        "moves_strides": mapping.moves_strides,
+        **{role: sorted(getattr(mapping, role)) for role in _ROLES},
+        "edge_features": list(EDGE_FEATURES),
+    }
+    offsets = np.cumsum([0, *(len(tree.feature) for tree in trees)])
+    shifted = list(zip(trees, offsets[:-1], strict=True))
+    arrays = {
+        "feature": _join([tree.feature for tree in trees], np.int32),
+        "threshold": _join([tree.threshold for tree in trees], np.float64),
+        "left": _join([np.where(t.left < 0, t.left, t.left + o) for t, o in shifted], np.int32),
+        "right": _join([np.where(t.right < 0, t.right, t.right + o) for t, o in shifted], np.int32),
+        "value": _join([tree.value for tree in trees], np.float64),
+        "roots": _join([tree.roots[:1] + offset for tree, offset in shifted], np.int32),
+    }
+    return data, arrays
+
+
+def _join(parts: list[np.ndarray], kind: type) -> np.ndarray:
+    return np.concatenate([*parts, np.empty(0)]).astype(kind)
+
+
+def mapping_from_parts(data: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> MappingModel:
+    """The mapping model; ArtefactError if the trees are malformed or of other features."""
+    if list(data["edge_features"]) != list(EDGE_FEATURES):
+        raise ArtefactError("the mapping model was made for other edge features: generate it anew")
+    keys = [(role, key) for role in _ROLES for key in data[role]]
+    if len(keys) != len(arrays["roots"]):
+        raise ArtefactError(
+            f"the mapping model names {len(keys)} trees and holds {len(arrays['roots'])}"
+        )
+    trees: dict[str, dict[str, Forest]] = {role: {} for role in _ROLES}
+    if keys:
+        joint = Forest(**{part: arrays[part] for part in _PARTS})
+        joint.check(len(EDGE_FEATURES))
+        for i, (role, key) in enumerate(keys):
+            trees[role][key] = replace(joint, roots=joint.roots[i : i + 1])
+    return MappingModel(trees["fusion"], trees["insertion"], bool(data["moves_strides"]))

@@ -1,0 +1,43 @@
+"""Profiles to and from JSON-serialisable dictionaries: the raw record that shards keep."""
+
+from dataclasses import asdict
+from typing import Any
+
+from strata.errors import ArtefactError
+from strata.profile import ExecutedNode, Profile
+
+
+def profile_to_dict(profile: Profile) -> dict[str, Any]:
+    """Plain dictionaries, lists, numbers and text; times in seconds."""
+    return asdict(profile)
+
+
+def _node(data: dict[str, Any]) -> ExecutedNode:
+    shape = data["output_shape"]
+    return ExecutedNode(
+        data["name"],
+        data["kind"],
+        tuple(data["layers"]),
+        tuple(data["producers"]),
+        None if shape is None else tuple(shape),
+        float(data["time_s"]),
+        tuple(data["readings_s"]),
+    )
+
+
+def profile_from_dict(data: dict[str, Any], where: str) -> Profile:
+    """The inverse; ArtefactError names `where` and the field that is missing or malformed."""
+    try:
+        return Profile(
+            data["platform"],
+            tuple(map(_node, data["nodes"])),
+            tuple(data["samples_s"]),
+            float(data["time_s"]),
+            dict(data["host"]),
+            dict(data["toolchain"]),
+            data["refusal"],
+        )
+    except KeyError as error:
+        raise ArtefactError(f"{where}: the profile has no field {error}") from None
+    except (TypeError, ValueError) as error:
+        raise ArtefactError(f"{where}: malformed profile: {error}") from None

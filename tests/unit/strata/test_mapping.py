@@ -1,0 +1,127 @@
+"""The mapping model applied: trees decide, groups follow."""
+
+import numpy as np
+import pytest
+
+from strata import operations as op
+from strata.builder import GraphBuilder
+from strata.errors import ArtefactError
+from strata.forest import Forest
+from strata.mapping import (
+    EDGE_FEATURES,
+    MappingModel,
+    apply_mapping,
+    mapping_from_parts,
+    mapping_to_parts,
+)
+
+
+def constant(value: float) -> Forest:
+    """A tree of one leaf."""
+    leaf = np.array([-1], dtype=np.int32)
+    return Forest(leaf, np.zeros(1), leaf, leaf, np.array([value]), np.array([0], dtype=np.int32))
+
+
+def split(feature: str, threshold: float, below: float, above: float) -> Forest:
+    """A tree of one test."""
+    return Forest(
+        np.array([EDGE_FEATURES.index(feature), -1, -1], dtype=np.int32),
+        np.array([threshold, 0.0, 0.0]),
+        np.array([1, -1, -1], dtype=np.int32),
+        np.array([2, -1, -1], dtype=np.int32),
+        np.array([0.0, below, above]),
+        np.array([0], dtype=np.int32),
+    )
+
+
+def names(executed):
+    return [[layer.name for layer in group.layers] for group in executed]
+
+
+def chain(width: int = 64):
+    builder = GraphBuilder("chain")
+    x = builder.input(1, 8, width, width, name="in")
+    x = builder.convolution(x, 16, 3, name="conv", activation="relu")
+    builder.pooling(x, "max", 2, name="pool")
+    return builder.build()
+
+
+def test_without_trees_every_layer_executes_alone():
+    assert names(apply_mapping(chain(), MappingModel())) == [["conv"], ["conv/relu"], ["pool"]]
+
+
+def test_a_pairs_tree_fuses_and_the_group_grows():
+    mapping = MappingModel(
+        {
+            "convolution->activation": constant(1.0),
+            "convolution->max_pooling": split("producer_width", 100, 1.0, 0.0),
+        }
+    )
+    assert names(apply_mapping(chain(64), mapping)) == [["conv", "conv/relu", "pool"]]
+    assert names(apply_mapping(chain(128), mapping)) == [["conv", "conv/relu"], ["pool"]]
+
+
+def test_an_unseen_pair_falls_back_to_the_tree_of_any_producer():
+    mapping = MappingModel({"*->activation": constant(1.0)})
+    assert names(apply_mapping(chain(), mapping)) == [["conv", "conv/relu"], ["pool"]]
+
+
+def test_an_addition_joins_one_operand_only():
+    builder = GraphBuilder("add")
+    x = builder.input(1, 8, 8, 8, name="in")
+    a = builder.convolution(x, 8, 3, name="a")
+    b = builder.convolution(x, 8, 3, name="b")
+    builder.add(op.Elementwise("add"), a, b, name="sum")
+    mapping = MappingModel({"convolution->add": split("operand_is_latest", 0.5, 0.2, 0.9)})
+    assert names(apply_mapping(builder.build(), mapping)) == [["a"], ["b", "sum"]]
+
+
+def test_a_layer_cannot_join_a_group_whose_end_it_does_not_read():
+    builder = GraphBuilder("tapped")
+    x = builder.input(1, 8, 8, 8, name="in")
+    a = builder.convolution(x, 8, 3, name="a", activation="relu")
+    builder.pooling("a", "max", 2, name="pool")  # reads the convolution before its activation
+    assert a == "a/relu"
+    mapping = MappingModel({"*->activation": constant(1.0), "*->max_pooling": constant(1.0)})
+    assert names(apply_mapping(builder.build(), mapping)) == [["a", "a/relu"], ["pool"]]
+
+
+def test_inserted_conversions_follow_the_tensor_they_convert_once():
+    mapping = MappingModel(
+        {"*->activation": constant(1.0)},
+        {"input->convolution": constant(1.0), "convolution->output": constant(0.0)},
+    )
+    builder = GraphBuilder("two readers")
+    x = builder.input(1, 8, 8, 8, name="in")
+    builder.convolution(x, 8, 3, name="a")
+    builder.convolution(x, 8, 3, name="b")
+    executed = apply_mapping(builder.build(), mapping)
+    assert names(executed) == [["in/reorder"], ["a"], ["b"]]
+    assert executed[0].operation == "reorder"
+    assert executed[0].work.bytes == 2 * 8 * 8 * 8 * 4  # read and written once, 4 bytes each
+
+
+def test_parts_round_trip_and_other_features_are_refused():
+    mapping = MappingModel(
+        {
+            "convolution->max_pooling": split("producer_width", 100, 1.0, 0.0),
+            "*->activation": constant(1.0),
+        },
+        {"input->convolution": constant(0.75)},
+        moves_strides=True,
+    )
+    data, arrays = mapping_to_parts(mapping)
+    again = mapping_from_parts(data, arrays)
+    assert again.moves_strides
+    for width in (64, 128):
+        assert names(apply_mapping(chain(width), again)) == names(
+            apply_mapping(chain(width), mapping)
+        )
+    with pytest.raises(ArtefactError, match="other edge features"):
+        mapping_from_parts({**data, "edge_features": ["width"]}, arrays)
+
+
+def test_an_empty_mapping_round_trips():
+    again = mapping_from_parts(*mapping_to_parts(MappingModel()))
+    assert again.fusion == {}
+    assert not again.moves_strides
