@@ -7,6 +7,7 @@ joined the group before it whether it did: NOT_FUSED, FUSED or POSSIBLY_FUSED.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 
 from strata import operations as op
 from strata.errors import MatchError
@@ -117,6 +118,23 @@ def _named_groups(graph: Graph, nodes: Sequence[ExecutedNode]) -> dict[str, _Gro
     return owner
 
 
+def _place_added(
+    graph: Graph, executed: Graph, nodes: Sequence[ExecutedNode], owner: dict[str, _Group]
+) -> None:
+    """Give the layers that moving strides added to the nameless nodes that execute them."""
+    for layer in executed.layers:
+        if layer.name in graph or layer.name in owner or layer.inputs[0] not in owner:
+            continue
+        sources = {node.name for node in owner[layer.inputs[0]].nodes}
+        for node in nodes:
+            nameless = not any(name in executed for name in node.layers)
+            taken = any(node in group.nodes for group in owner.values())
+            reads = sources.intersection(node.producers)
+            if nameless and not taken and reads and node.output_shape == layer.output_shape:
+                owner[layer.name] = _Group(nodes=[node])
+                break
+
+
 def _adopt_absent(graph: Graph, owner: dict[str, _Group]) -> dict[str, tuple[str, ...]]:
     """Place layers that no node names: into their producer's group if it can only be that one.
 
@@ -177,7 +195,7 @@ def _inserted_producers(
     tails.update((f"input:{name}", name) for name in graph.inputs)
     found: dict[str, ExecutedNode] = {}
     for node in profile.nodes:
-        if any(name in graph for name in node.layers):
+        if any(node in group.nodes for group in owner.values()):
             continue
         producer = next((tails[name] for name in node.producers if name in tails), None)
         if producer is None:
@@ -228,6 +246,7 @@ def match(graph: Graph, profile: Profile) -> Match:
             f"graph '{graph.name}': none of the profile's {len(profile.nodes)} nodes names one of "
             "its layers; names must survive the toolchain"
         )
+    _place_added(graph, executed_graph, profile.nodes, owner)
     undecided = _adopt_absent(executed_graph, owner)
     fusions, following = _decisions(executed_graph, owner, undecided)
     inserted = _inserted_producers(executed_graph, profile, owner)
@@ -239,7 +258,8 @@ def match(graph: Graph, profile: Profile) -> Match:
             continue
         executed = make_executed(group.layers)
         shape = group.nodes[-1].output_shape
-        odd += shape is not None and shape != executed.output_shape
+        # views (flatten, reshape) join their producer: only the number of elements must agree
+        odd += shape is not None and prod(shape) != prod(executed.output_shape)
         main = max(group.nodes, key=lambda node: node.time_s)
         time_s = sum(node.time_s for node in group.nodes)
         flags = tuple(following.get(executed.name, ()))

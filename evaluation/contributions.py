@@ -86,7 +86,7 @@ def error_contributions(
     count = len(table[["set", "network"]].drop_duplicates())
     rows = []
     for source, group in table.groupby("source", sort=False):
-        worst = group.loc[group["size"].idxmax()]
+        worst = group.iloc[int(group["size"].to_numpy().argmax())]
         rows.append(
             {
                 "source": source,

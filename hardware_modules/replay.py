@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hardware_modules.base import HardwareModule, Report, check_runs, read_options, refuse
-from strata.errors import ArtefactError, SchemaError, UnsupportedLayer
+from strata.errors import ArtefactError, SchemaError
 from strata.graph import Graph
 from strata.profile import Profile
 
@@ -57,10 +57,6 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _timed_runs(module: HardwareModule, report: Report, graph: Graph) -> int:
-    return len(module.parse(report, graph).samples_s)
-
-
 @dataclass(frozen=True, slots=True)
 class ReplayModule:
     """Answers from a folder of recordings; profiles carry the name of the recorded platform."""
@@ -83,23 +79,15 @@ class ReplayModule:
             return f"layer '{graph.opaque[0].name}' is opaque: it was never measured"
         return None if path.is_file() else f"no recording '{path.name}' in '{self.folder}'"
 
-    def compile(self, graph: Graph) -> tuple[Graph, dict[str, Any]]:
+    def compile(self, graph: Graph) -> dict[str, Any]:
         """The graph's recording; UnsupportedLayer without one, ArtefactError if it is damaged."""
         refuse(self, graph)
-        return graph, _read(recording_path(self.folder, graph))
+        return _read(recording_path(self.folder, graph))
 
-    def profile(
-        self, compiled: tuple[Graph, dict[str, Any]], repeats: int, warmup: int
-    ) -> Report:
-        """The recording as it is; UnsupportedLayer if it holds other than `repeats` timed runs."""
+    def profile(self, compiled: dict[str, Any], repeats: int, warmup: int) -> Report:
+        """The recording as it is: it holds as many runs as were recorded, whatever is asked."""
         check_runs(repeats, warmup)
-        graph, recording = compiled
-        found = _timed_runs(self._recorded(recording), recording["report"], graph)
-        if found != repeats:
-            raise UnsupportedLayer(
-                f"replay: graph '{graph.name}' was recorded with {found} timed runs, not {repeats}"
-            )
-        return dict(recording)
+        return dict(compiled)
 
     def parse(self, report: Report, graph: Graph) -> Profile:
         """The recorded report parsed by the module that measured it."""

@@ -10,6 +10,7 @@ from sklearn.model_selection import GroupKFold
 
 from model_gen.peaks import Peaks, fit_peaks
 from model_gen.statistical import (
+    DEFAULT_FOREST,
     FEWEST_ROWS,
     ForestFit,
     ForestSettings,
@@ -50,7 +51,7 @@ def fit_layer_models(
     operation: str,
     unrolling: Sequence[UnrollingFit] = (),
     seed: int = 0,
-    settings: ForestSettings = ForestSettings(),
+    settings: ForestSettings = DEFAULT_FOREST,
 ) -> LayerFit:
     """Fit all kinds of layer models of one operation.
 

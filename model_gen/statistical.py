@@ -29,6 +29,9 @@ class ForestSettings:
     feature_share: float = 0.7
 
 
+DEFAULT_FOREST = ForestSettings()
+
+
 @dataclass(frozen=True, slots=True)
 class ForestFit:
     """A forest of log(u), the features it reads, and the share of targets clipped to 1."""
@@ -60,7 +63,7 @@ def fit_forest(
     matrix: np.ndarray,
     utilisation: np.ndarray,
     seed: int,
-    settings: ForestSettings = ForestSettings(),
+    settings: ForestSettings = DEFAULT_FOREST,
     weights: np.ndarray | None = None,
 ) -> ForestFit:
     """Fit log(u) of (rows, len(FEATURES)) rows; features that never change are dropped."""

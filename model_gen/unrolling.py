@@ -26,7 +26,7 @@ _LARGEST_SIZE = 256
 _FEWEST_POINTS = 6  # a sweep has three unknowns beside s
 _ALPHAS = np.linspace(0.0, 1.0, 21)
 _HUBER = 2.0  # residuals beyond twice the noise count linearly: one bad reading moves nothing
-_LEAST_NOISE = 1e-4  # relative; keeps noise-free tables from dividing by 0
+_LEAST_NOISE = 5e-3  # relative; no profiler repeats better, and 0 could not be divided by
 _LEAST_EVIDENCE = 10.0  # difference in BIC that counts as "very strong" (Kass and Raftery, 1995)
 _LEAST_EFFECT = 0.1  # the residual must drop by a tenth: below, it is not worth a parameter
 
@@ -94,7 +94,7 @@ def read_unrolling(path: str | Path) -> dict[str, list[UnrollingFit]]:
     """What `write_unrolling` wrote; ArtefactError for a file that is missing or anything else."""
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
-        fits = {operation: [UnrollingFit(**each) for each in data[operation]] for operation in data}
+        fits = {name: [UnrollingFit(**each) for each in rows] for name, rows in data.items()}
         for each in fits.values():
             identified(each)
     except FileNotFoundError:
@@ -155,7 +155,8 @@ def _doubt(size: int, residual: float, none: float, points: int, sizes: int) -> 
     """
     if size == 1:
         return "no size explains the sweeps better than none"
-    residual, none = max(residual, _LEAST_NOISE), max(none, _LEAST_NOISE)
+    # a perfect fit counts as a tenth of the best repeatability, or its logarithm would explode
+    residual, none = max(residual, _LEAST_NOISE / 10), max(none, _LEAST_NOISE / 10)
     evidence = 2 * points * np.log(none / residual) - 2 * np.log(points) - 2 * np.log(sizes)
     if evidence < _LEAST_EVIDENCE or residual > (1 - _LEAST_EFFECT) * none:
         return (
@@ -166,10 +167,10 @@ def _doubt(size: int, residual: float, none: float, points: int, sizes: int) -> 
 
 
 def _noise(groups: Sequence[_Group]) -> float:
-    """Relative noise of the times: median change of T/f's slope between neighbours, robust.
+    """Relative noise of the times: median absolute third difference of log T, scaled.
 
-    Third differences of log T cancel smooth trends; where steps are many they raise it, which
-    only makes the loss quadratic for longer.
+    Third differences cancel smooth trends; where steps are many they raise the result, which only
+    keeps the loss quadratic for longer. 20 is the sum of their squared weights 1, 3, 3, 1.
     """
     changes = [np.diff(np.log(group.time_s), 3) for group in groups]
     spread = np.median(np.abs(np.concatenate(changes)))

@@ -19,12 +19,11 @@ from strata.errors import ArtefactError, SchemaError
 from strata.execution import FEATURES, ExecutedLayer, feature_matrix
 from strata.graph import Graph
 from strata.layer import Layer
+from strata.layer_models import KINDS, Roofline
 
 if TYPE_CHECKING:
-    from strata.layer_models import Roofline
     from strata.platform_model import PlatformModel
 
-KINDS = ("mixed", "statistical", "refined", "roofline")
 FALLBACK_KIND = "roofline"
 _OPS, _BYTES = FEATURES.index("ops"), FEATURES.index("bytes")
 
@@ -57,7 +56,7 @@ class LayerEstimate:
 class Estimate:
     """The latency of one network on one platform, per executed layer and in all.
 
-    `overhead_s` is what the network costs beside its layers. `network_layers` counts the layers
+    `overhead_s` is what the network costs beside its layers: once, and per layer that takes time. `network_layers` counts the layers
     of the description without its inputs; `unmapped` holds the type name of each of them that the
     importer could not map, in the graph's order.
     """
@@ -105,6 +104,10 @@ class _Answer:
     fell_back: bool
 
 
+# features outside the measured range; None where the operation was never measured
+_Outside = tuple[str, ...] | None
+
+
 def estimate(
     network: Graph | str | Path, platform: "PlatformModel | str | Path", kind: str = "mixed"
 ) -> Estimate:
@@ -114,8 +117,7 @@ def estimate(
     or its file; `kind` is one of KINDS. Raises StrataError for input that cannot be read, an
     unknown platform or kind, and a platform model without any roofline where one is needed.
     """
-    if kind not in KINDS:
-        raise SchemaError(f"unknown layer model '{kind}'; legal: {', '.join(KINDS)}")
+    check_kind(kind)
     model = _loaded_platform(platform)
     graph = _loaded_network(network)
 
@@ -126,18 +128,28 @@ def estimate(
         for layer in apply_mapping(graph, model.mapping)
         if not isinstance(layer.root.parameters, op.Input)
     )
-    answers, outside = _answers(executed, model, kind)
-    overhead_s = model.overhead.per_network_s + model.overhead.per_layer_s * len(executed)
-    total_s = sum(answer.time_s for answer in answers) + overhead_s
+    answers = _answers(executed, model, kind)
+    timed = sum(answer.time_s > 0 for answer, _ in answers)
+    overhead_s = model.overhead.per_network_s + model.overhead.per_layer_s * timed
+    total_s = sum(answer.time_s for answer, _ in answers) + overhead_s
     return Estimate(
         network=graph.name,
         platform=model.header.platform,
         kind=kind,
-        layers=tuple(map(_row, executed, answers, outside, [total_s] * len(executed))),
+        layers=tuple(
+            _row(layer, answer, outside, total_s)
+            for layer, (answer, outside) in zip(executed, answers, strict=True)
+        ),
         overhead_s=overhead_s,
         network_layers=len(graph.layers) - len(graph.inputs),
         unmapped=tuple(_type_names(graph.opaque)),
     )
+
+
+def check_kind(kind: str) -> None:
+    """SchemaError unless `kind` is one of KINDS."""
+    if kind not in KINDS:
+        raise SchemaError(f"unknown kind of layer model '{kind}'; legal: {', '.join(KINDS)}")
 
 
 def _loaded_platform(platform: "PlatformModel | str | Path") -> "PlatformModel":
@@ -158,16 +170,14 @@ def _loaded_network(network: Graph | str | Path) -> Graph:
 
 def _type_names(layers: Iterable[Layer]) -> list[str]:
     return [
-        layer.parameters.type_name
-        for layer in layers
-        if isinstance(layer.parameters, op.Opaque)
+        layer.parameters.type_name for layer in layers if isinstance(layer.parameters, op.Opaque)
     ]
 
 
 def _answers(
     executed: Sequence[ExecutedLayer], model: "PlatformModel", kind: str
-) -> tuple[list[_Answer], list[tuple[str, ...] | None]]:
-    """One answer per layer, and per layer the features out of range (None: no range is known).
+) -> list[tuple[_Answer, _Outside]]:
+    """Per layer its answer and its features out of range.
 
     The matrix is built once and every model is asked once, whatever the number of layers.
     """
@@ -175,14 +185,13 @@ def _answers(
     rows_of: dict[str, list[int]] = defaultdict(list)
     for row, layer in enumerate(executed):
         rows_of[layer.operation].append(row)
-    answers: list[_Answer | None] = [None] * len(executed)
-    outside: list[tuple[str, ...] | None] = [None] * len(executed)
+    found: dict[int, tuple[_Answer, _Outside]] = {}
     for operation, rows in rows_of.items():
-        found = _operation_answers(matrix[rows], operation, model, kind)
-        ranges = model.header.ranges.get(operation)
-        for row, answer, out in zip(rows, found, _outside(matrix[rows], ranges), strict=True):
-            answers[row], outside[row] = answer, out
-    return answers, outside
+        part = matrix[rows]
+        answers = _operation_answers(part, operation, model, kind)
+        outside = _outside(part, model.header.ranges.get(operation))
+        found |= dict(zip(rows, zip(answers, outside, strict=True), strict=True))
+    return [found[row] for row in range(len(executed))]
 
 
 def _operation_answers(
@@ -206,7 +215,7 @@ def _operation_answers(
     ]
 
 
-def _explained(row: np.ndarray, time_s: float, peaks: "Roofline") -> tuple[str, float | None]:
+def _explained(row: np.ndarray, time_s: float, peaks: Roofline) -> tuple[str, float | None]:
     """What bounds a layer of a known time, and the part of that peak it attains.
 
     The same as the model's `bound` and `utilisation`, without asking its forest again.
@@ -257,7 +266,7 @@ def fallback_peaks(model: "PlatformModel") -> tuple[float, float]:
 
 def _outside(
     matrix: np.ndarray, ranges: Mapping[str, tuple[float, float]] | None
-) -> list[tuple[str, ...] | None]:
+) -> list[_Outside]:
     """Per row the features outside the ranges; None for every row where no ranges are known."""
     if not ranges:
         return [None] * len(matrix)
@@ -269,7 +278,7 @@ def _outside(
 
 
 def _row(
-    executed: ExecutedLayer, answer: _Answer, outside: tuple[str, ...] | None, total_s: float
+    executed: ExecutedLayer, answer: _Answer, outside: _Outside, total_s: float
 ) -> LayerEstimate:
     moves_nothing = answer.model_used == "none"
     return LayerEstimate(
@@ -287,9 +296,7 @@ def _row(
     )
 
 
-def _notes(
-    executed: ExecutedLayer, outside: tuple[str, ...] | None, moves_nothing: bool
-) -> Iterator[str]:
+def _notes(executed: ExecutedLayer, outside: _Outside, moves_nothing: bool) -> Iterator[str]:
     unmapped = _type_names(executed.layers)
     if unmapped:
         yield f"not mapped: {', '.join(unmapped)}"

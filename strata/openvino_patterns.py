@@ -4,7 +4,6 @@ OpenVINO's own fusions leave some of these apart, depending on the front-end tha
 """
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
 
 from strata import operations as op
 from strata.openvino_values import (
@@ -17,7 +16,6 @@ from strata.openvino_values import (
     shape_of,
 )
 
-Gate = Literal["swish", "hard_swish", "hard_sigmoid"]
 _WEIGHTED = frozenset(
     {
         "Convolution",
@@ -28,7 +26,6 @@ _WEIGHTED = frozenset(
     }
 )
 _ARITHMETIC = frozenset({"Add", "Multiply", "Subtract", "Divide"})
-assert set(get_args(Gate)) <= set(op.ACTIVATIONS)
 
 
 @dataclass(slots=True)
@@ -122,7 +119,7 @@ def _scaled_after(node: Node, constants: frozenset[str]) -> Node:
         return node
     _, constant = _operands(readers[0], constants)
     value = None if constant is None else scalar(constant)
-    sixth = value is not None and (abs(value - 1 / 6) < 1e-3 or value == 6.0)  # noqa: PLR2004
+    sixth = value is not None and (abs(value - 1 / 6) < 1e-3 or value == 6.0)
     return readers[0] if sixth else node
 
 
@@ -175,7 +172,7 @@ def _affine(
         return None
     source, constant = _operands(node, constants)
     shape = shape_of(node.output(0))
-    if source is None or constant is None or len(shape) < 2 or shape_of(source) != shape:  # noqa: PLR2004
+    if source is None or constant is None or len(shape) < 2 or shape_of(source) != shape:
         return None
     axis = -1 if last_axis else 1
     return source if _per_channel(constant, shape, axis) else None
@@ -223,7 +220,7 @@ def _find_activation(node: Node, constants: frozenset[str], found: Patterns) -> 
     gated = _gated(node, constants)
     if gated:
         kind, source, inner = gated
-        root = _scaled_after(node, constants) if kind == "hard_swish" and len(inner) == 2 else node  # noqa: PLR2004
+        root = _scaled_after(node, constants) if kind == "hard_swish" and len(inner) == 2 else node
         if root is not node:
             inner = [*inner, node]
     elif node.get_type_name() == "Erf" and (gelu := _gelu(node, constants)):

@@ -1,21 +1,31 @@
-"""An estimate for people (table, plot) and for programs (JSON, CSV). Milliseconds for people only."""
+"""Estimates, networks and platforms for people (tables, plot), estimates for programs (JSON, CSV).
+
+Milliseconds only where a person reads.
+"""
 
 import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from strata.errors import SchemaError, legal
+from strata import operations as op
+from strata.errors import ArtefactError, SchemaError, legal
 from strata.estimate import Estimate, LayerEstimate
+from strata.graph import Graph
+from strata.work import Work
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from strata.platforms import Bundle
 
 JSON_SCHEMA = "strata-estimate"
 JSON_VERSION = 1
 PLOT_SUFFIXES = (".png", ".svg")
-PLAIN_WIDTH = 140  # columns when the output is no terminal
 CSV_COLUMNS = (
     "name",
     "operation",
@@ -29,15 +39,24 @@ CSV_COLUMNS = (
     "in_range",
     "note",
 )
+_PLAIN_WIDTH = 140  # columns where the output is no terminal
 _SHOWN_ABSORBED = 3
+_LONGEST_LABEL = 40
+
+
+def coverage(unmapped: Sequence[str], layers: int) -> str:
+    """The line every report carries, such as "2 of 58 layers could not be mapped: Loop x2"."""
+    if not unmapped:
+        return f"all {layers} layers are mapped"
+    return f"{len(unmapped)} of {layers} layers could not be mapped: {_counted(unmapped)}"
 
 
 def headline(estimate: Estimate) -> str:
-    """What the estimate covers: layers not mapped, layers that fell back or lie out of range."""
+    """What the estimate covers: layers not mapped, that fell back, that lie out of range."""
     executed = len(estimate.layers)
-    lines = [coverage(len(estimate.unmapped), estimate.network_layers, estimate.unmapped)]
+    lines = [coverage(estimate.unmapped, estimate.network_layers)]
     if estimate.fell_back:
-        names = _counted(_fallbacks(estimate))
+        names = _counted(layer.operation for layer in estimate.layers if layer.fell_back)
         lines.append(
             f"{estimate.fell_back} of {executed} executed layers fell back from the "
             f"{estimate.kind} model: {names}"
@@ -50,75 +69,68 @@ def headline(estimate: Estimate) -> str:
     return "\n".join(lines)
 
 
-def coverage(estimate: Estimate) -> str:
-    """The line every report carries, such as "2 of 58 layers could not be mapped: Loop x2"."""
-    count, layers = len(estimate.unmapped), estimate.network_layers
-    if not count:
-        return f"all {layers} layers could be mapped"
-    return f"{count} of {layers} layers could not be mapped: {_counted(estimate.unmapped)}"
-
-
-def _fallbacks(estimate: Estimate) -> tuple[str, ...]:
-    return tuple(
-        f"{layer.operation} ({layer.model_used.partition(':')[0]})"
-        for layer in estimate.layers
-        if layer.fell_back
-    )
-
-
-def _counted(names: tuple[str, ...]) -> str:
+def _counted(names: Iterable[str]) -> str:
     """Names in order of appearance, each once, with how often it occurs if more than once."""
     counts = Counter(names)
     return ", ".join(name if n == 1 else f"{name} x{n}" for name, n in counts.items())
 
 
-def table(estimate: Estimate, width: int | None = None) -> str:
-    """The estimate as text, `width` columns wide; without a width as wide as the terminal."""
-    from rich.console import Console
-
-    console = Console(file=io.StringIO(), width=width or PLAIN_WIDTH, color_system=None)
-    console.print(f"{estimate.network} on {estimate.platform}, {estimate.kind} model", markup=False)
-    console.print(headline(estimate), markup=False, highlight=False)
-    console.print(_rich_table(estimate))
-    console.print(_total(estimate), markup=False, highlight=False)
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
-
-
-def _rich_table(estimate: Estimate) -> Any:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("layer", "operation", "absorbed"):
-        drawn.add_column(title, overflow="ellipsis", no_wrap=True)
-    for title in ("time [ms]", "share [%]"):
-        drawn.add_column(title, justify="right", no_wrap=True)
-    drawn.add_column("bound", no_wrap=True)
-    drawn.add_column("utilisation [%]", justify="right", no_wrap=True)
+def table_text(estimate: Estimate, width: int | None = None) -> str:
+    """The estimate for people, `width` columns wide; as wide as a page without one."""
+    drawn = _table("layer", "operation", "absorbed", ">time [ms]", ">share [%]", "bound")
+    drawn.add_column("util. [%]", justify="right", no_wrap=True)
     drawn.add_column("model", overflow="fold")
     for layer in estimate.layers:
-        drawn.add_row(*map(Text, _cells(layer)))
+        _add_row(drawn, _cells(layer))
+    title = f"{estimate.network} on {estimate.platform}, {estimate.kind} model"
+    total = (
+        f"total {estimate.total_s * 1e3:.3f} ms = {len(estimate.layers)} executed layers "
+        f"{estimate.layers_s * 1e3:.3f} ms + network overhead {estimate.overhead_s * 1e3:.3f} ms"
+    )
+    return _printed(width, title, headline(estimate), drawn, total)
+
+
+def _table(*titles: str) -> "Table":
+    """A table that shortens long cells; ">" before a title puts its column to the right."""
+    from rich import box
+    from rich.table import Table
+
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in titles:
+        justify: Any = "right" if title.startswith(">") else "left"
+        name = title.removeprefix(">")
+        drawn.add_column(name, justify=justify, overflow="ellipsis", no_wrap=True)
     return drawn
 
 
-def _cells(layer: LayerEstimate) -> tuple[str, ...]:
-    used = "-" if layer.utilisation is None else _percent(layer.utilisation)
-    return (
-        layer.name,
-        layer.operation,
-        _shortened(layer.absorbed),
-        f"{layer.time_s * 1e3:.4f}",
-        _percent(layer.share),
-        layer.bound,
-        used,
-        " ".join(_model(layer)),
-    )
+def _add_row(drawn: "Table", cells: Iterable[str]) -> None:
+    from rich.text import Text
+
+    drawn.add_row(*map(Text, cells))  # names may hold what rich takes for markup
 
 
-def _percent(part: float) -> str:
-    return f"{part * 100:.1f}"
+def _printed(width: int | None, *parts: "str | Table") -> str:
+    from rich.console import Console
+
+    text = io.StringIO()
+    console = Console(file=text, width=width or _PLAIN_WIDTH, color_system=None)
+    for part in parts:
+        if isinstance(part, str):
+            text.write(f"{part}\n")
+        else:
+            console.print(part)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+
+
+def _cells(layer: LayerEstimate) -> Iterator[str]:
+    yield layer.name
+    yield layer.operation
+    yield _shortened(layer.absorbed)
+    yield f"{layer.time_s * 1e3:.4f}"
+    yield f"{layer.share * 100:.1f}"
+    yield layer.bound
+    yield "-" if layer.utilisation is None else f"{layer.utilisation * 100:.1f}"
+    yield " ".join(_model(layer))
 
 
 def _model(layer: LayerEstimate) -> Iterator[str]:
@@ -135,14 +147,6 @@ def _shortened(names: tuple[str, ...]) -> str:
     shown = [name.rsplit("/", 1)[-1] for name in names[:_SHOWN_ABSORBED]]
     more = len(names) - len(shown)
     return ", ".join(shown) + (f" +{more}" if more else "")
-
-
-def _total(estimate: Estimate) -> str:
-    layers_ms, overhead_ms = estimate.layers_s * 1e3, estimate.overhead_s * 1e3
-    return (
-        f"total {estimate.total_s * 1e3:.3f} ms = {len(estimate.layers)} executed layers "
-        f"{layers_ms:.3f} ms + network overhead {overhead_ms:.3f} ms"
-    )
 
 
 def as_dict(estimate: Estimate) -> dict[str, Any]:
@@ -177,18 +181,25 @@ def json_text(estimate: Estimate) -> str:
 def csv_text(estimate: Estimate) -> str:
     """One row per executed layer in CSV_COLUMNS, and a last row for the network's overhead.
 
-    `time_s` adds up to the network's total. Absorbed names are separated by ";".
+    `time_s` adds up to the network's total. Absorbed names are separated by ";". The last row's
+    note is the line of `coverage`.
     """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
     for layer in estimate.layers:
-        values = asdict(layer) | {"absorbed": ";".join(layer.absorbed)}
-        writer.writerow([values[column] for column in CSV_COLUMNS])
-    overhead = estimate.overhead_s
-    share = overhead / estimate.total_s if estimate.total_s > 0 else 0.0
-    row = ("(network)", "overhead", "", overhead, share, "overhead", None, "", False, True, "")
-    writer.writerow([*row[:-1], coverage(estimate)])
+        writer.writerow(asdict(layer) | {"absorbed": ";".join(layer.absorbed)})
+    total_s, overhead_s = estimate.total_s, estimate.overhead_s
+    writer.writerow(
+        {
+            "name": "(network)",
+            "operation": "overhead",
+            "time_s": overhead_s,
+            "share": overhead_s / total_s if total_s > 0 else 0.0,
+            "bound": "overhead",
+            "note": coverage(estimate.unmapped, estimate.network_layers),
+        }
+    )
     return text.getvalue()
 
 
@@ -208,19 +219,81 @@ def save_plot(estimate: Estimate, path: Path) -> None:
     layers = estimate.layers
     figure = Figure(figsize=(9, max(2.5, 0.18 * len(layers) + 1.2)), layout="constrained")
     axes = figure.add_subplot()
-    bounds = list(dict.fromkeys(layer.bound for layer in layers))
-    for i, bound in enumerate(bounds):
+    for bound in dict.fromkeys(layer.bound for layer in layers):
         rows = [row for row, layer in enumerate(layers) if layer.bound == bound]
-        times_ms = [layers[row].time_s * 1e3 for row in rows]
-        axes.barh(rows, times_ms, color=f"C{i}", label=bound)
-    names = [layer.name if len(layer.name) <= 40 else f"…{layer.name[-39:]}" for layer in layers]
-    axes.set_yticks(range(len(layers)), names, fontsize=6, parse_math=False)
+        axes.barh(rows, [layers[row].time_s * 1e3 for row in rows], label=bound)
+    labels = [_label(layer.name) for layer in layers]
+    axes.set_yticks(range(len(layers)), labels, fontsize=6, parse_math=False)
     axes.invert_yaxis()
     axes.margins(y=0.01)
     axes.set_xlabel("time [ms]")
-    title = f"{estimate.network} on {estimate.platform}: {estimate.total_s * 1e3:.2f} ms"
-    axes.set_title(f"{title} ({estimate.kind} model)\n{coverage(estimate)}", parse_math=False)
-    if bounds:
+    total = f"{estimate.network} on {estimate.platform}: {estimate.total_s * 1e3:.2f} ms"
+    covered = coverage(estimate.unmapped, estimate.network_layers)
+    axes.set_title(f"{total} ({estimate.kind} model)\n{covered}", fontsize=9, parse_math=False)
+    if layers:
         axes.legend(title="bound")
     with replacing(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=150)
+
+
+def _label(name: str) -> str:
+    return name if len(name) <= _LONGEST_LABEL else "…" + name[1 - _LONGEST_LABEL :]
+
+
+def network_text(graph: Graph, width: int | None = None) -> str:
+    """A network's layers with their shapes and work, each as if executed alone."""
+    drawn = _table("layer", "operation", "output shape", ">MACs", ">other ops", ">bytes")
+    for layer in graph.layers:
+        kind = layer.operation
+        if isinstance(layer.parameters, op.Opaque):
+            kind = f"not mapped: {layer.parameters.type_name}"
+        shape = " x ".join(map(str, layer.output_shape))
+        _add_row(drawn, (layer.name, kind, shape, *_work_cells(layer.work)))
+    _add_row(drawn, ("total", "", "", *_work_cells(graph.work)))
+    unmapped = [
+        layer.parameters.type_name
+        for layer in graph.opaque
+        if isinstance(layer.parameters, op.Opaque)
+    ]
+    covered = coverage(unmapped, len(graph.layers) - len(graph.inputs))
+    return _printed(width, graph.name, covered, drawn)
+
+
+def _work_cells(work: Work) -> tuple[str, str, str]:
+    return f"{work.macs:,}", f"{work.other_ops:,}", f"{work.bytes:,}"
+
+
+def platforms_text(bundles: Iterable["Bundle"], width: int | None = None) -> str:
+    """The platform models that are found, with what their headers say; unreadable ones say why."""
+    drawn = _table("platform", "run", "created", ">layer types", ">points", ">network error")
+    drawn.add_column("file", overflow="fold")
+    for bundle in bundles:
+        _add_row(drawn, _platform_cells(bundle))
+    return _printed(width, drawn)
+
+
+def _platform_cells(bundle: "Bundle") -> tuple[str, ...]:
+    from strata.platforms import read_header
+
+    try:
+        header = read_header(bundle)
+    except ArtefactError as error:
+        return bundle.name, bundle.run, "unreadable", "", "", "", str(error)
+    points = sum(header.counts.values())
+    return (
+        bundle.name,
+        bundle.run,
+        header.created,
+        str(len(header.counts)),
+        f"{points:,}",
+        _network_error(header.fit_metrics),
+        str(bundle.path),
+    )
+
+
+def _network_error(fit_metrics: dict[str, Any]) -> str:
+    """MAPE of whole networks with the mixed model, in percent, where the fit recorded one."""
+    found = fit_metrics.get("network")
+    for key in ("mixed", "mape"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return f"{found:.1f} %" if isinstance(found, int | float) else "-"

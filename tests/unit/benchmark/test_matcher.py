@@ -117,6 +117,27 @@ def test_executed_shapes_tell_that_strides_were_moved():
     assert (moved.odd_shapes, kept.odd_shapes) == (0, 0)
 
 
+def test_a_nameless_subsampling_node_executes_the_pooling_that_moving_strides_adds():
+    builder = GraphBuilder("residual")
+    x = builder.input(1, 8, 16, 16, name="in")
+    x = builder.pooling(x, "max", 3, 1, 1, name="pool")
+    y = builder.convolution(x, 8, 3, name="conv")
+    y = builder.add(op.Elementwise("add"), y, x, name="sum")
+    builder.convolution(y, 8, 1, 2, name="next")
+    small = (1, 8, 8, 8)
+    found = match(
+        builder.build(),
+        profile(
+            node("pool", "pool", shape=(1, 8, 16, 16)),
+            node("MaxPool_7", producers=("pool",), shape=small, time_s=0.1),
+            node("conv", "conv", "sum", producers=("pool", "MaxPool_7"), shape=small),
+            node("next", "next", producers=("conv",), shape=small),
+        ),
+    )
+    times = {layer.executed.name: layer.time_s for layer in found.layers}
+    assert times == {"pool": 1.0, "sum/strided_pool": 0.1, "conv": 1.0, "next": 1.0}
+
+
 def test_a_refusal_and_a_profile_without_known_names_are_match_errors():
     with pytest.raises(MatchError, match="out of memory"):
         match(two_blocks(), Profile("test", refusal="out of memory"))

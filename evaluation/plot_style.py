@@ -1,0 +1,78 @@
+"""How all figures look: colours that colour-blind readers can tell apart, and how they are saved.
+
+Colours are Okabe and Ito's (Color Universal Design, 2008); model kinds also differ by marker.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from strata.atomic import replacing
+
+KIND_COLOUR = {
+    "measured": "#222222",
+    "roofline": "#E69F00",
+    "refined": "#56B4E9",
+    "statistical": "#009E73",
+    "mixed": "#D55E00",
+}
+KIND_MARKER = {"roofline": "s", "refined": "D", "statistical": "^", "mixed": "o"}
+OPERATION_COLOURS = (
+    *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"),
+    *("#F0E442", "#7F3C8D", "#999999", "#4B4B4B"),
+)
+SETTINGS = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "figure.titlesize": 12,
+    # equal data give equal files
+    "svg.hashsalt": "strata",
+}
+
+
+def styled() -> Any:
+    """Context in which figures are drawn and saved."""
+    return mpl.rc_context(SETTINGS)
+
+
+def new_figure(width_in: float, height_in: float) -> Figure:
+    """An empty figure of a size in inches, outside any global state."""
+    return Figure(figsize=(width_in, height_in), layout="constrained")
+
+
+def plain_log_ticks(axes: Axes, *, x: bool = False, y: bool = False) -> None:
+    """Decimal instead of power-of-ten labels on logarithmic axes."""
+    for wanted, axis in ((x, axes.xaxis), (y, axes.yaxis)):
+        if wanted:
+            axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_formatter(mpl.ticker.NullFormatter())
+
+
+def save_figure(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
+    """<name>.svg and <name>.png (150 dots per inch) in `folder`; their paths."""
+    paths = (folder / f"{name}.svg", folder / f"{name}.png")
+    with styled():
+        for path in paths:
+            metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+            with replacing(path) as draft:
+                figure.savefig(
+                    draft,
+                    format=path.suffix[1:],
+                    dpi=150,
+                    facecolor="white",
+                    metadata=metadata,  # type: ignore[arg-type]
+                )
+    return paths

@@ -1,0 +1,103 @@
+"""A toolchain with known rules, and the mapping model that finds them again."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from model_gen.mapping_fit import fit_mapping, held_out
+from model_gen.overhead import fit_overhead
+from strata.errors import FitError
+from strata.mapping import EDGE_FEATURES, tree_value
+
+
+def rows(pair, flags, role="fusion", **features):
+    """Mapping rows with the named features set and all others 0."""
+    producer, consumer = pair.split("->")
+    table = pd.DataFrame(0.0, index=range(len(flags)), columns=list(EDGE_FEATURES))
+    for name, values in features.items():
+        table[name] = values
+    return table.assign(
+        case_id=[f"case {i}" for i in range(len(flags))],
+        role=role,
+        producer_operation=producer,
+        consumer_operation=consumer,
+        flag=flags,
+    )
+
+
+def networks(**counts):
+    return pd.DataFrame({"strides_moved": [k for k, n in counts.items() for _ in range(n)]})
+
+
+def value(tree, **features):
+    return tree_value(tree, [float(features.get(name, 0.0)) for name in EDGE_FEATURES])
+
+
+def test_a_threshold_on_width_is_found_and_scored_on_cases_it_did_not_see():
+    # the rule ANNETTE's platform shows: pooling fuses up to a width of 640
+    width = np.random.default_rng(0).integers(8, 1280, 600)
+    flags = np.where(width <= 640, "FUSED", "NOT_FUSED")
+    table = rows("convolution->max_pooling", flags, producer_width=width)
+    model, scores = fit_mapping(table, networks(kept=1), seed=0)
+    tree = model.fusion["convolution->max_pooling"]
+    assert value(tree, producer_width=600) == 1.0
+    assert value(tree, producer_width=700) == 0.0
+    (score,) = scores
+    assert score.true_positive + score.true_negative >= 0.97 * held_out(table["case_id"]).sum()
+    assert held_out(table["case_id"]).mean() == pytest.approx(0.2, abs=0.05)
+
+
+def test_possibly_fused_rows_decide_nothing_but_are_counted():
+    flags = ["FUSED"] * 20 + ["POSSIBLY_FUSED"] * 30
+    model, scores = fit_mapping(rows("convolution->add", flags), networks(), seed=0)
+    assert value(model.fusion["convolution->add"]) == 1.0
+    assert (scores[0].samples, scores[0].undecided) == (20, 30)
+    only_undecided = rows("convolution->add", ["POSSIBLY_FUSED"] * 9)
+    assert fit_mapping(only_undecided, networks(), seed=0)[0].fusion == {}
+
+
+def test_insertions_are_learned_apart_from_fusions():
+    table = pd.concat(
+        [
+            rows("input->convolution", ["FUSED"] * 9, role="insertion"),
+            rows("convolution->activation", ["NOT_FUSED"] * 9),
+        ]
+    )
+    model, _ = fit_mapping(table, networks(), seed=0)
+    assert value(model.insertion["input->convolution"]) == 1.0
+    assert set(model.fusion) == {"convolution->activation", "*->activation"}
+
+
+@pytest.mark.parametrize(
+    ("counts", "moves"),
+    [({"moved": 3, "kept": 1}, True), ({"moved": 1, "kept": 3}, False), ({}, False)],
+)
+def test_strides_move_if_most_networks_say_so(counts, moves):
+    table = rows("convolution->activation", ["FUSED"] * 4)
+    assert fit_mapping(table, networks(**counts), seed=0)[0].moves_strides is moves
+
+
+def test_missing_and_infinite_features_are_refused():
+    table = rows("convolution->activation", ["FUSED"] * 4)
+    with pytest.raises(FitError, match="producer_width missing"):
+        fit_mapping(table.drop(columns="producer_width"), networks(), seed=0)
+    with pytest.raises(FitError, match="not a finite number"):
+        fit_mapping(table.assign(producer_width=np.inf), networks(), seed=0)
+
+
+def test_overhead_per_network_and_per_layer_are_recovered():
+    layers = np.array([5, 20, 50, 100])
+    layer_sum = np.array([1e-3, 2e-3, 5e-3, 1e-2])
+    table = pd.DataFrame(
+        {
+            "time_s": layer_sum + 3e-5 + 2e-6 * layers,
+            "layers_s": layer_sum,
+            "executed_layers": layers,
+        }
+    )
+    overhead = fit_overhead(table)
+    assert overhead.per_network_s == pytest.approx(3e-5)
+    assert overhead.per_layer_s == pytest.approx(2e-6)
+    assert fit_overhead(table.iloc[:0]).per_network_s == 0.0
+    faster = fit_overhead(table.assign(time_s=layer_sum * 0.99))
+    assert (faster.per_network_s, faster.per_layer_s) == (0.0, 0.0)  # never below the layers
