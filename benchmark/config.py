@@ -8,11 +8,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from graph_gen.keras_networks import KERAS_NETWORKS
+from graph_gen.zoo import ZOO
 from strata.errors import SchemaError, legal
-
-SCHEMA_VERSION = 1
 
 MicroKernel = Literal[
     "convolution",
@@ -68,7 +76,7 @@ class Range(Section):
 class Sweep(Section):
     """Each parameter is swept over its range at every point, the others staying at the point."""
 
-    points: list[dict[str, int]] = Field(min_length=1, description="complete settings rows")
+    points: list[dict[str, int | str]] = Field(min_length=1, description="complete settings rows")
     parameters: dict[str, Range] = Field(min_length=1, description="setting -> range")
 
 
@@ -84,9 +92,11 @@ class Sampling(Section):
     noise: float = Field(0.5, ge=0, description="standard deviation of the noise, as share of s")
     aligned_channels: Share = Field(0.94, description="share of channel counts divisible by 8")
     macs_limit: Whole = Field(350_000_000, description="most MACs of one kernel")
+    network_macs_limit: Whole = Field(2_000_000_000, description="most MACs of one network")
     elements_limit: Whole = Field(4_000_000, description="most elements of one tensor")
+    weights_limit: Whole = Field(16_000_000, description="most weights in one graph")
     graph_time_s: Seconds = Field(0.001, description="kernels are repeated to reach this time")
-    kernels_limit: Whole = Field(16, description="most kernels in one graph")
+    kernels_limit: Whole = Field(8, description="most kernels in one graph")
     ops_per_s: float = Field(1.3e11, gt=0, description="rough peak, used only for `kernels`")
     bytes_per_s: float = Field(1.5e10, gt=0, description="rough bandwidth, only for `kernels`")
 
@@ -100,12 +110,13 @@ class MultiLayer(Section):
 
 
 class Fit(Section):
-    """Sizes of the statistical and mapping models."""
+    """Sizes of the statistical models."""
 
-    trees: Whole = Field(100, description="trees of a random forest")
-    minimum_leaf: Whole = Field(2, description="fewest training rows in a leaf")
-    mapping_depth: Whole = Field(4, description="depth of a mapping model's decision tree")
-    validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    trees: Whole = Field(64, description="trees of a random forest")
+    minimum_leaf: Whole = Field(1, description="fewest training rows in a leaf")
+    feature_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.7, description="share of the features tried at each split"
+    )
 
 
 class NasBench(Section):
@@ -122,6 +133,17 @@ class Evaluation(Section):
     keras: list[str] = Field(default_factory=list, description="keras.applications classes")
     nasbench: NasBench = NasBench()
     rounds: Whole = Field(20, description="round-robin rounds; the lower quartile counts")
+
+    @field_validator("networks", "keras")
+    @classmethod
+    def _known(cls, names: list[str], info: ValidationInfo) -> list[str]:
+        known = {"networks": tuple(ZOO), "keras": KERAS_NETWORKS}[str(info.field_name)]
+        for name in names:
+            if name not in known:
+                raise ValueError(f"'{name}' is unknown; legal: {legal(known)}")
+        if len(set(names)) < len(names):
+            raise ValueError("a name is given twice; legal: each once")
+        return names
 
 
 class RunConfig(Section):
@@ -146,9 +168,8 @@ class PlatformConfig(Section):
     """A platform: the hardware module that measures it, and that module's options."""
 
     schema_version: Literal[1] = 1
-    name: Name
+    name: Name = Field(description="the file's name without its ending; need not be given")
     module: str = Field(description="name in the registry of hardware modules")
-    description: str = ""
     options: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -218,8 +239,7 @@ def _line(path: Path, model: type[BaseModel], error: Any) -> str:
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def _load(path: Path, model: type[Model]) -> Model:
-    data = _read_yaml(path)
+def _validate(path: Path, model: type[Model], data: dict) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as invalid:
@@ -232,12 +252,17 @@ def load_config(path: Path | str) -> RunConfig:
 
     Raises SchemaError with one line per fault: file, path of the key, value, what is legal.
     """
-    return _load(Path(path), RunConfig)
+    return _validate(Path(path), RunConfig, _read_yaml(Path(path)))
 
 
 def load_platform(path: Path | str) -> PlatformConfig:
-    """The platform in a YAML file; raises SchemaError as `load_config` does."""
-    return _load(Path(path), PlatformConfig)
+    """The platform in a YAML file, named after the file; raises SchemaError as `load_config`."""
+    path = Path(path)
+    data = _read_yaml(path)
+    name = data.get("name", path.stem)
+    if name != path.stem:
+        raise SchemaError(f"{path}: key 'name' is {name!r}; legal: the file's name, {path.stem}")
+    return _validate(path, PlatformConfig, {**data, "name": name})
 
 
 def platform_file(config_file: Path | str, platform: str) -> Path:

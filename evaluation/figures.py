@@ -4,6 +4,8 @@ Each function takes the checked tables of `evaluation.frames` and gives a matplo
 `evaluation.plot_style.save_figure` writes it.
 """
 
+from itertools import cycle, pairwise
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -15,7 +17,7 @@ from evaluation.paper_tables import KIND_TEXT, SET_TEXT
 from evaluation.plot_style import (
     KIND_COLOUR,
     KIND_MARKER,
-    OPERATION_COLOURS,
+    OPERATION_COLOUR,
     new_figure,
     plain_log_ticks,
     styled,
@@ -23,6 +25,7 @@ from evaluation.plot_style import (
 from strata.errors import SchemaError, legal
 
 BAND = 0.10
+PANEL_POINTS, LABEL_GAP = 300, 8.5  # height of a scatter panel and of a label, in points
 SET_MARKERS = {"table2": "o", "keras": "^", "nasbench": "s"}
 MOST_OPERATIONS = 9
 
@@ -47,22 +50,45 @@ def _identity(axes: Axes, low_ms: float, high_ms: float) -> None:
     line = np.array([low_ms, high_ms])
     axes.plot(line, line, color="#222222", linewidth=1, label="estimated = measured")
     axes.fill_between(
-        line, line * (1 - BAND), line * (1 + BAND), color="#0072B2", alpha=0.15, linewidth=0,
+        line,
+        line * (1 - BAND),
+        line * (1 + BAND),
+        color="#0072B2",
+        alpha=0.15,
+        linewidth=0,
         label=f"within {BAND:.0%}",
     )
 
 
-def _label_points(axes: Axes, rows: pd.DataFrame) -> None:
-    """Names beside points along a rising line: to its right below, to its left above, in turn."""
-    ordered = rows.sort_values("measured_s").reset_index(drop=True)
-    for place, row in enumerate(ordered.to_dict("records")):
-        right = place % 2 == 0
-        axes.annotate(
-            row["network"], (1e3 * row["measured_s"], 1e3 * row["estimated_s"]),
-            xytext=(9, -9) if right else (-9, 7), textcoords="offset points",
-            ha="left" if right else "right", va="center", fontsize=7,
-            arrowprops={"arrowstyle": "-", "color": "#888888", "linewidth": 0.5, "shrinkB": 2},
-        )
+def _label_heights(heights: np.ndarray, away: int) -> np.ndarray:
+    """Label heights on one side of a rising line, `away` -1 below or 1 above, none too close."""
+    placed = heights + 8 * away
+    order = np.argsort(-away * heights)[::-1]
+    for before, now in pairwise(order):
+        limit = placed[before] + LABEL_GAP * away
+        placed[now] = min(placed[now], limit) if away < 0 else max(placed[now], limit)
+    return placed
+
+
+def _label_points(axes: Axes, rows: pd.DataFrame, limits: tuple[float, float]) -> None:
+    """Names beside points: to the right of those below the identity line, else to the left."""
+    below = (rows["estimated_s"] < rows["measured_s"]).to_numpy()
+    for right, away, side in ((16, -1, rows[below]), (-16, 1, rows[~below])):
+        decades = np.log10(side["estimated_s"].to_numpy(dtype=np.float64) * 1e3 / limits[0])
+        heights = decades * PANEL_POINTS / np.log10(limits[1] / limits[0])
+        shifts = _label_heights(heights, away) - heights
+        for row, shift in zip(side.to_dict("records"), shifts, strict=True):
+            axes.annotate(
+                row["network"],
+                (1e3 * row["measured_s"], 1e3 * row["estimated_s"]),
+                xytext=(right, shift),
+                textcoords="offset points",
+                ha="left" if right > 0 else "right",
+                va="center",
+                fontsize=7,
+                arrowprops={"arrowstyle": "-", "color": "#888888", "linewidth": 0.5},
+                zorder=4,
+            )
 
 
 def predicted_against_measured(
@@ -74,7 +100,7 @@ def predicted_against_measured(
     """
     chosen = _of(networks, mapping)
     times_ms = 1e3 * chosen[["measured_s", "estimated_s"]].to_numpy(dtype=np.float64)
-    low, high = times_ms.min() / 1.8, times_ms.max() * 1.8
+    low, high = times_ms.min() / 3, times_ms.max() * 3
     with styled():
         figure = new_figure(10, 9.4)
         panels = figure.subplots(2, 2, sharex=True, sharey=True, squeeze=False).ravel()
@@ -84,25 +110,35 @@ def predicted_against_measured(
             for name in dict.fromkeys(rows["set"]):
                 part = rows[rows["set"] == name]
                 axes.scatter(
-                    1e3 * part["measured_s"], 1e3 * part["estimated_s"], s=26, alpha=0.85,
-                    marker=SET_MARKERS.get(name, "D"), color=KIND_COLOUR[kind],
-                    edgecolor="white", linewidth=0.5, label=SET_TEXT.get(name, name), zorder=3,
+                    1e3 * part["measured_s"],
+                    1e3 * part["estimated_s"],
+                    s=26,
+                    alpha=0.85,
+                    marker=SET_MARKERS.get(name, "D"),
+                    color=KIND_COLOUR[kind],
+                    edgecolor="white",
+                    linewidth=0.5,
+                    label=SET_TEXT.get(name, name),
+                    zorder=3,
                 )
-            _label_points(axes, rows[rows["set"] == label_set])
+            _label_points(axes, rows[rows["set"] == label_set], (low, high))
             _finish_scatter(axes, rows, kind, (low, high))
         panels[0].legend(loc="upper left")
         figure.suptitle(f"Estimated against measured network latency, {mapping} mapping")
     return figure
 
 
-def _finish_scatter(
-    axes: Axes, rows: pd.DataFrame, kind: str, limits: tuple[float, float]
-) -> None:
+def _finish_scatter(axes: Axes, rows: pd.DataFrame, kind: str, limits: tuple[float, float]) -> None:
     error = (rows["estimated_s"] / rows["measured_s"] - 1).abs().mean()
     axes.set(
-        xscale="log", yscale="log", xlim=limits, ylim=limits, aspect="equal",
+        xscale="log",
+        yscale="log",
+        xlim=limits,
+        ylim=limits,
+        aspect="equal",
         title=f"{KIND_TEXT[kind]}: MAPE {error:.1%}, {len(rows)} networks",
-        xlabel="Measured (ms)", ylabel="Estimated (ms)",
+        xlabel="Measured (ms)",
+        ylabel="Estimated (ms)",
     )
     plain_log_ticks(axes, x=True, y=True)
 
@@ -125,8 +161,12 @@ def network_bars(
         figure = new_figure(max(7.0, 1.5 + 0.75 * len(names)), 6.6)
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         top.bar(
-            places - 0.42 + width / 2, measured_ms, width, color=KIND_COLOUR["measured"],
-            label="Measured", yerr=measured_ms * single["spread"].fillna(0).to_numpy() / 2,
+            places - 0.42 + width / 2,
+            measured_ms,
+            width,
+            color=KIND_COLOUR["measured"],
+            label="Measured",
+            yerr=measured_ms * single["spread"].fillna(0).to_numpy() / 2,
             error_kw={"elinewidth": 0.8, "ecolor": "#888888"},
         )
         for index, kind in enumerate(kinds, 1):
@@ -139,12 +179,13 @@ def network_bars(
         top.set(yscale="log", ylabel="Latency (ms)")
         plain_log_ticks(top, y=True)
         figure.legend(loc="outside lower center", ncols=len(kinds) + 1)
-        bottom.axhspan(-100 * BAND, 100 * BAND, color="#0072B2", alpha=0.12, linewidth=0)
+        bottom.axhspan(-100 * BAND, 100 * BAND, color="#E1EDF5", linewidth=0, zorder=0)
         bottom.axhline(0, color="#222222", linewidth=0.8)
         bottom.set(ylabel="Error (% of measured)\nband: ±10%")
         bottom.set_xticks(places, names, rotation=35, ha="right", rotation_mode="anchor")
         for axes in (top, bottom):
             axes.grid(visible=False, axis="x")
+            axes.set_xlim(-0.6, len(names) - 0.4)
         title = SET_TEXT.get(data_set, data_set)
         figure.suptitle(f"{title}: measured and estimated latency, {mapping} mapping")
     return figure
@@ -162,17 +203,27 @@ def fidelity(
         figure = new_figure(9, 4.6)
         axes = figure.subplots()
         axes.plot(
-            places, 1e3 * single["measured_s"].to_numpy(), color=KIND_COLOUR["measured"],
-            linewidth=1.6, marker=".", label="Measured",
+            places,
+            1e3 * single["measured_s"].to_numpy(),
+            color=KIND_COLOUR["measured"],
+            linewidth=1.6,
+            marker=".",
+            label="Measured",
         )
         for kind in _kinds(chosen):
             rows = chosen[chosen["kind"] == kind].set_index("network").reindex(names)
             axes.plot(
-                places, 1e3 * rows["estimated_s"].to_numpy(), color=KIND_COLOUR[kind],
-                marker=KIND_MARKER[kind], markersize=4, linewidth=0.8, label=KIND_TEXT[kind],
+                places,
+                1e3 * rows["estimated_s"].to_numpy(),
+                color=KIND_COLOUR[kind],
+                marker=KIND_MARKER[kind],
+                markersize=4,
+                linewidth=0.8,
+                label=KIND_TEXT[kind],
             )
         axes.set(
-            xlabel="Networks in order of measured latency", ylabel="Latency (ms)",
+            xlabel="Networks in order of measured latency",
+            ylabel="Latency (ms)",
             title=f"{SET_TEXT.get(data_set, data_set)}: fidelity, {mapping} mapping",
         )
         axes.set_ylim(bottom=0)
@@ -181,26 +232,43 @@ def fidelity(
 
 
 def _lumped(parts: pd.DataFrame, value: str) -> pd.DataFrame:
-    """network x source of `value`, the smallest sources together as "other"."""
+    """network x source of `value`, fastest network first, the smallest sources as "other"."""
     table = parts.pivot_table(
         index="network", columns="source", values=value, aggfunc="sum", fill_value=0.0
     )
+    totals = parts.groupby("network")["measured_s"].sum().sort_values()
+    table = table.loc[totals.index]
     order = table.abs().sum().sort_values(ascending=False).index.tolist()
     kept, rest = order[:MOST_OPERATIONS], order[MOST_OPERATIONS:]
     lumped = table[kept]
     return lumped.assign(other=table[rest].sum(axis=1)) if rest else lumped
 
 
+def _source_looks(sources: list[str]) -> dict[str, tuple[str, str]]:
+    """Colour and hatch per source; the common ones look the same in every figure."""
+    spare = cycle(OPERATION_COLOUR.values())
+    return {
+        name: (OPERATION_COLOUR[name], "") if name in OPERATION_COLOUR else (next(spare), "////")
+        for name in sources
+    }
+
+
 def _stacked(axes: Axes, table: pd.DataFrame) -> None:
     """Horizontal stacks, positive values to the right of zero and negative ones to the left."""
     places = np.arange(len(table))
     right, left = np.zeros(len(table)), np.zeros(len(table))
-    for colour, source in zip(OPERATION_COLOURS, table.columns, strict=False):
+    for source, (colour, hatch) in _source_looks([str(name) for name in table.columns]).items():
         values = table[source].to_numpy(dtype=np.float64)
         start = np.where(values >= 0, right, left)
         axes.barh(
-            places, values, left=start, color=colour, label=str(source).replace("_", " "),
-            edgecolor="white", linewidth=0.4,
+            places,
+            values,
+            left=start,
+            color=colour,
+            hatch=hatch,
+            label=source.replace("_", " "),
+            edgecolor="white",
+            linewidth=0.4,
         )
         right, left = right + np.maximum(values, 0), left + np.minimum(values, 0)
     axes.set_yticks(places, table.index.tolist())
@@ -238,8 +306,13 @@ def error_sources(
         axes = figure.subplots()
         _stacked(axes, table)
         axes.plot(
-            table.sum(axis=1), np.arange(len(table)), "o", color="#222222", markersize=4,
-            markeredgecolor="white", label="total error",
+            table.sum(axis=1),
+            np.arange(len(table)),
+            "o",
+            color="#222222",
+            markersize=4,
+            markeredgecolor="white",
+            label="total error",
         )
         axes.axvline(0, color="#222222", linewidth=0.8)
         axes.set(

@@ -20,11 +20,19 @@ KIND_COLOUR = {
     "mixed": "#D55E00",
 }
 KIND_MARKER = {"roofline": "s", "refined": "D", "statistical": "^", "mixed": "o"}
-OPERATION_COLOURS = (
-    *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"),
-    *("#F0E442", "#7F3C8D", "#999999", "#4B4B4B"),
-)
-SETTINGS = {
+OPERATION_COLOUR = {
+    "convolution": "#0072B2",
+    "depthwise_convolution": "#E69F00",
+    "max_pooling": "#009E73",
+    "dense": "#CC79A7",
+    "concat": "#D55E00",
+    "add": "#56B4E9",
+    "average_pooling": "#F0E442",
+    "activation": "#7F3C8D",
+    "outside the layers": "#999999",
+    "other": "#4B4B4B",
+}
+SETTINGS: Any = {
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
@@ -73,6 +81,6 @@ def save_figure(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
                     format=path.suffix[1:],
                     dpi=150,
                     facecolor="white",
-                    metadata=metadata,  # type: ignore[arg-type]
+                    metadata=metadata,
                 )
     return paths

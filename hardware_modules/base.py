@@ -19,7 +19,10 @@ Report = dict[str, Any]
 class HardwareModule(Protocol):
     """One platform. Instances hold options only; everything measured lives in `Compiled`."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The registry's key."""
+        ...
 
     def supports(self, graph: Graph) -> str | None:
         """One line why the platform cannot run the graph, or None if it can."""

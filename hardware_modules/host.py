@@ -24,7 +24,9 @@ def _fingerprint() -> tuple[tuple[str, str], ...]:
     fields = _cpu_fields()
     facts = {
         "cpu": fields.get("model name") or platform.processor() or platform.machine(),
-        "cpu_version": "-".join(fields.get(key, "?") for key in ("cpu family", "model", "stepping")),
+        "cpu_version": "-".join(
+            fields.get(key, "?") for key in ("cpu family", "model", "stepping")
+        ),
         "cpu_cache": fields.get("cache size", "?"),
         "cpu_features": hashlib.sha256(fields.get("flags", "").encode()).hexdigest()[:12],
         "cores": str(os.cpu_count() or 1),

@@ -127,6 +127,32 @@ def _owners(executed: Sequence[Mapping[str, Any]], names: dict[str, str]) -> dic
     return owner
 
 
+def _recover_nameless(
+    held: list[list[str]], executed: Sequence[Mapping[str, Any]], graph: Graph, claimed: set[str]
+) -> None:
+    """Give a nameless convolution the layer that a later node reads and no node names.
+
+    Happens when batch normalisation's scale is folded and its shift stays behind.
+    """
+    index = {node["name"]: position for position, node in enumerate(executed)}
+    successors = graph.successors
+    holder = {layer: position for position, layers in enumerate(held) for layer in layers}
+    for layer in graph.layers:
+        consumers = [holder[name] for name in successors[layer.name] if name in holder]
+        if layer.name in claimed or not consumers:
+            continue
+        pending = list(executed[consumers[0]]["producers"])
+        while pending:
+            position = index.get(pending.pop())
+            if position is None or held[position]:
+                continue
+            if layer.operation in _REQUIRED.get(executed[position]["layer_type"], ()):
+                held[position] = [layer.name]
+                claimed.add(layer.name)
+                break
+            pending.extend(executed[position]["producers"])
+
+
 def _layers_of_nodes(
     executed: Sequence[Mapping[str, Any]], graph: Graph, names: dict[str, str]
 ) -> list[tuple[str, ...]]:
@@ -146,6 +172,7 @@ def _layers_of_nodes(
     for index, node in enumerate(executed):
         if held[index] and (required := _REQUIRED.get(node["layer_type"])):
             held[index] = _recover_root(held[index], required, graph, claimed)
+    _recover_nameless(held, executed, graph, claimed)
     return [tuple(layers) for layers in held]
 
 

@@ -15,9 +15,9 @@ from strata.forest import Forest
 from strata.layer_models import MINIMUM_UTILISATION, Refined, Roofline
 
 FEWEST_ROWS = 30
-# 18 bytes per node: about 2 MB per forest at most, so that a bundle of all operations stays
-# below 30 MB; tables below some thousand rows never reach it
-_MOST_LEAVES = 50_000
+# two nodes of 18 bytes per leaf: 1.4 MB per forest at most, so that a bundle with two forests for
+# each of ten operations stays below 30 MB and loads in a tenth of a second
+_MOST_LEAVES = 40_000
 
 
 @dataclass(frozen=True, slots=True)

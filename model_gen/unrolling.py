@@ -179,6 +179,8 @@ def _noise(groups: Sequence[_Group]) -> float:
 
 def _best_alpha(groups: Sequence[_Group], size: int, noise: float) -> tuple[float, float]:
     costs = _costs(groups, size, _ALPHAS, noise)
+    if size == 1:  # one element at a time loses nothing, whatever alpha
+        return 1.0, float(costs[-1])
     around = int(costs.argmin())
     low, high = _ALPHAS[max(around - 1, 0)], _ALPHAS[min(around + 1, len(_ALPHAS) - 1)]
     found = minimize_scalar(

@@ -82,7 +82,8 @@ def _exit_code(run: Callable[[], Any]) -> int:
 
 def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+        # a failed replacement names its target second
+        return f"{error.filename2 or error.filename}: {error.strerror}"
     return str(error)
 
 

@@ -23,7 +23,7 @@ def exits_cleanly(command: Callable[P, R]) -> Callable[P, R]:
         except (StrataError, OSError) as error:
             text = str(error)
             if isinstance(error, OSError) and error.filename is not None:
-                text = f"{error.filename}: {error.strerror}"
+                text = f"{error.filename2 or error.filename}: {error.strerror}"
             print("error:", " ".join(text.split()), file=sys.stderr)
             sys.exit(2)
 

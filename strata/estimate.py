@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from strata.platform_model import PlatformModel
 
 FALLBACK_KIND = "roofline"
+NO_MODEL = "none"
 _OPS, _BYTES = FEATURES.index("ops"), FEATURES.index("bytes")
 
 
@@ -56,9 +57,9 @@ class LayerEstimate:
 class Estimate:
     """The latency of one network on one platform, per executed layer and in all.
 
-    `overhead_s` is what the network costs beside its layers: once, and per layer that takes time. `network_layers` counts the layers
-    of the description without its inputs; `unmapped` holds the type name of each of them that the
-    importer could not map, in the graph's order.
+    `overhead_s` is what the network costs beside its layers: once, and per layer that takes time.
+    `network_layers` counts the layers of the description without its inputs; `unmapped` holds the
+    type name of each of them that the importer could not map, in the graph's order.
     """
 
     network: str
@@ -87,7 +88,12 @@ class Estimate:
     @property
     def estimated(self) -> int:
         """Executed layers that the chosen kind of model answered for."""
-        return len(self.layers) - self.fell_back
+        return sum(layer.model_used == self.kind for layer in self.layers)
+
+    @property
+    def moves_nothing(self) -> int:
+        """Executed layers without work and without a model, which take no time."""
+        return sum(layer.model_used == NO_MODEL for layer in self.layers)
 
     @property
     def out_of_range(self) -> int:
@@ -123,12 +129,20 @@ def estimate(
 
     from strata.mapping import apply_mapping
 
-    executed = tuple(
-        layer
-        for layer in apply_mapping(graph, model.mapping)
-        if not isinstance(layer.root.parameters, op.Input)
-    )
-    answers = _answers(executed, model, kind)
+    return estimate_executed(graph, apply_mapping(graph, model.mapping), model, kind)
+
+
+def estimate_executed(
+    graph: Graph, executed: Sequence[ExecutedLayer], model: "PlatformModel", kind: str = "mixed"
+) -> Estimate:
+    """Estimate a network whose executed layers are known, from a profile or a mapping model.
+
+    `executed` are the layers of `graph` in order; inputs among them are left out. Errors as
+    `estimate`.
+    """
+    check_kind(kind)
+    run = [layer for layer in executed if not isinstance(layer.root.parameters, op.Input)]
+    answers = _answers(run, model, kind)
     timed = sum(answer.time_s > 0 for answer, _ in answers)
     overhead_s = model.overhead.per_network_s + model.overhead.per_layer_s * timed
     total_s = sum(answer.time_s for answer, _ in answers) + overhead_s
@@ -138,7 +152,7 @@ def estimate(
         kind=kind,
         layers=tuple(
             _row(layer, answer, outside, total_s)
-            for layer, (answer, outside) in zip(executed, answers, strict=True)
+            for layer, (answer, outside) in zip(run, answers, strict=True)
         ),
         overhead_s=overhead_s,
         network_layers=len(graph.layers) - len(graph.inputs),
@@ -234,7 +248,7 @@ def _without_model(row: np.ndarray, operation: str, model: "PlatformModel") -> _
     """The last resort, a roofline of extremes; a layer that moves nothing takes no time."""
     ops, moved_bytes = float(row[_OPS]), float(row[_BYTES])
     if moved_bytes == 0 and ops == 0:
-        return _Answer(0.0, "none", None, "none", False)
+        return _Answer(0.0, "none", None, NO_MODEL, False)
     peak_ops_per_s, peak_bytes_per_s = fallback_peaks(model)
     memory_s, compute_s = moved_bytes / peak_bytes_per_s, ops / peak_ops_per_s
     bound = "memory" if memory_s >= compute_s else "compute"
@@ -280,7 +294,7 @@ def _outside(
 def _row(
     executed: ExecutedLayer, answer: _Answer, outside: _Outside, total_s: float
 ) -> LayerEstimate:
-    moves_nothing = answer.model_used == "none"
+    moves_nothing = answer.model_used == NO_MODEL
     return LayerEstimate(
         name=executed.name,
         operation=executed.operation,

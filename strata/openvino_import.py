@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from strata import operations as op
 from strata.errors import SchemaError
@@ -23,9 +24,18 @@ from strata.openvino_values import (
     weight_bits,
 )
 
+_SINKS = frozenset({"Result", "Assign"})
 _TRANSPARENT = frozenset({"Convert", "ConvertLike", "FakeQuantize", "Identity"})
 _VIEWS = frozenset({"Reshape", "Squeeze", "Unsqueeze"})
 _DATA_MOVERS = (op.Reshape, op.Flatten, op.Transpose, op.Slice, op.Concat, op.Pad, op.Pooling)
+_WEIGHTED = (
+    op.Convolution,
+    op.TransposedConvolution,
+    op.Dense,
+    op.Elementwise,
+    op.BatchNormalization,
+    op.Lstm,
+)
 _DEQUANTISERS = frozenset({"Subtract", "Multiply"})
 
 
@@ -53,7 +63,7 @@ class _Converter:
                 continue
             if node.get_type_name() == "Parameter":
                 self._add_input(node)
-            elif node.get_output_size() and not self._pass_through(node):
+            elif node.get_type_name() not in _SINKS and not self._pass_through(node):
                 self._add(node)
 
     def outputs(self) -> tuple[str, ...]:
@@ -61,8 +71,7 @@ class _Converter:
         found = [
             self.values[output_key(node.input_value(0))].layer
             for node in self.nodes
-            if node.get_type_name() == "Result"
-            and output_key(node.input_value(0)) in self.values
+            if node.get_type_name() == "Result" and output_key(node.input_value(0)) in self.values
         ]
         return tuple(dict.fromkeys(found))
 
@@ -97,7 +106,9 @@ class _Converter:
         if len(sources) != 1:
             return False
         (source,) = sources
-        same_shape = is_static(output) and shape_of(output) == self.layers[source.layer].output_shape
+        same_shape = (
+            is_static(output) and shape_of(output) == self.layers[source.layer].output_shape
+        )
         if kind in _TRANSPARENT:
             if is_low_quantiser(node):
                 source = replace(source, bits=8)
@@ -120,7 +131,7 @@ class _Converter:
         rule = RULES.get(node.get_type_name())
         chain = rule(node, port, self.constants) if rule and is_static(node.output(port)) else None
         if chain and name in self.patterns.biased:
-            chain = (replace(chain[0], bias=True), *chain[1:])  # type: ignore[call-arg]
+            chain = (replace(cast(Any, chain[0]), bias=True), *chain[1:])
         return chain, node.input_values()
 
     def _add(self, node: Node) -> None:
@@ -138,7 +149,9 @@ class _Converter:
                 self.layers[layer.name] = layer
             last = layers[-1]
             moved = isinstance(last.parameters, _DATA_MOVERS)
-            self.values[output_key(output)] = _Value(last.name, last.activation_bits if moved else 32)
+            self.values[output_key(output)] = _Value(
+                last.name, last.activation_bits if moved else 32
+            )
 
     def _layers(
         self,
@@ -175,8 +188,10 @@ class _Converter:
     ) -> list[Layer]:
         quantised = consumers(output) and all(map(is_low_quantiser, consumers(output)))
         bits = 8 if quantised else max(source.bits for source in sources)
-        constants = [value for value in node.input_values() if self._fixed(value)]
-        weights = min((weight_bits(value) for value in constants), default=bits)
+        weights = bits
+        if isinstance(chain[0], _WEIGHTED):
+            fixed = [value for value in node.input_values() if self._fixed(value)]
+            weights = min((weight_bits(value) for value in fixed), default=bits)
         producers = tuple(source.layer for source in sources)
         made: list[Layer] = []
         for position, parameters in enumerate(chain):

@@ -132,9 +132,7 @@ def _gelu(erf: Node, constants: frozenset[str]) -> tuple[Node, Output, list[Node
         reader = readers[0]
         if reader.get_type_name() not in _ARITHMETIC:
             break
-        other = next(
-            (v for v in reader.input_values() if not same_output(v, node.output(0))), None
-        )
+        other = next((v for v in reader.input_values() if not same_output(v, node.output(0))), None)
         if other is None:
             break
         if other.get_node().get_name() in constants:

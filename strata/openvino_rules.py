@@ -4,7 +4,7 @@ A rule returns the chain of parameter records that stands for one output of the 
 record reads the node's activations, each further one its predecessor. None means "cannot map".
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Literal, cast
 
@@ -45,9 +45,10 @@ _ACTIVATIONS = {
     "Elu": "elu",
 }
 _OTHER_POINTWISE = (
-    "Abs Acos Acosh Asin Asinh Atan Atanh Ceiling Cos Cosh Erf Exp Floor Log LogicalNot Mish "
-    "Negative Power Round Selu Sign Sin Sinh SoftPlus SoftSign Sqrt Tan"
-).split()
+    *("Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceiling", "Cos", "Cosh"),
+    *("Erf", "Exp", "Floor", "Log", "LogicalNot", "Mish", "Negative", "Power", "Round"),
+    *("Selu", "Sign", "Sin", "Sinh", "SoftPlus", "SoftSign", "Sqrt", "Tan"),
+)
 _INTERPOLATIONS = {
     "nearest": "nearest",
     "linear": "linear",
@@ -62,7 +63,7 @@ def _is_constant(node: Node, port: int, constants: Constants) -> bool:
     return node.input_value(port).get_node().get_name() in constants
 
 
-def _pair(values: list[int]) -> op.Pair:
+def _pair(values: Sequence[int]) -> op.Pair:
     height, width = values
     return height, width
 
@@ -173,6 +174,10 @@ def _elementwise(node: Node, _: int, constants: Constants) -> Chain | None:
     fixed = [port for port in range(2) if _is_constant(node, port, constants)]
     shape = shape_of(node.input_value(fixed[0])) if fixed else None
     return (op.Elementwise(_ELEMENTWISE[node.get_type_name()], shape),)  # type: ignore[arg-type]
+
+
+def _squared_difference(_: Node, __: int, ___: Constants) -> Chain | None:
+    return op.Elementwise("subtract"), op.Activation("other")
 
 
 def _activation(node: Node, _: int, constants: Constants) -> Chain | None:
@@ -343,6 +348,7 @@ RULES: dict[str, Rule] = {
     "AvgPool": _pooling,
     "ReduceMean": _reduction,
     "ReduceMax": _reduction,
+    "SquaredDifference": _squared_difference,
     "Clamp": _clamp,
     "Concat": _concat,
     "Softmax": _softmax,

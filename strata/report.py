@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from strata import operations as op
 from strata.errors import ArtefactError, SchemaError, legal
-from strata.estimate import Estimate, LayerEstimate
+from strata.estimate import NO_MODEL, Estimate, LayerEstimate
 from strata.graph import Graph
 from strata.work import Work
 
@@ -47,7 +47,7 @@ _LONGEST_LABEL = 40
 def coverage(unmapped: Sequence[str], layers: int) -> str:
     """The line every report carries, such as "2 of 58 layers could not be mapped: Loop x2"."""
     if not unmapped:
-        return f"all {layers} layers are mapped"
+        return f"{layers} of {layers} layers are mapped"
     return f"{len(unmapped)} of {layers} layers could not be mapped: {_counted(unmapped)}"
 
 
@@ -77,8 +77,8 @@ def _counted(names: Iterable[str]) -> str:
 
 def table_text(estimate: Estimate, width: int | None = None) -> str:
     """The estimate for people, `width` columns wide; as wide as a page without one."""
-    drawn = _table("layer", "operation", "absorbed", ">time [ms]", ">share [%]", "bound")
-    drawn.add_column("util. [%]", justify="right", no_wrap=True)
+    drawn = _table("layer", "operation", "absorbed", ">time (ms)", ">share (%)", "bound")
+    drawn.add_column("util. (%)", justify="right", no_wrap=True)
     drawn.add_column("model", overflow="fold")
     for layer in estimate.layers:
         _add_row(drawn, _cells(layer))
@@ -134,12 +134,13 @@ def _cells(layer: LayerEstimate) -> Iterator[str]:
 
 
 def _model(layer: LayerEstimate) -> Iterator[str]:
-    if layer.model_used != "none":
+    """Which model answered, "!" if out of range, and remarks that these two do not say."""
+    if layer.model_used != NO_MODEL:
         yield layer.model_used
     if not layer.in_range:
         yield "!"
     for remark in layer.note.split("; "):
-        if remark and not remark.startswith("out of range"):
+        if remark and not remark.startswith(("out of range", "never measured")):
             yield f"({remark})"
 
 
@@ -165,6 +166,7 @@ def as_dict(estimate: Estimate) -> dict[str, Any]:
             "executed_layers": len(estimate.layers),
             "estimated": estimate.estimated,
             "fell_back": estimate.fell_back,
+            "moves_nothing": estimate.moves_nothing,
             "out_of_range": estimate.out_of_range,
             "unmapped": len(estimate.unmapped),
         },
@@ -217,7 +219,7 @@ def save_plot(estimate: Estimate, path: Path) -> None:
     from strata.atomic import replacing
 
     layers = estimate.layers
-    figure = Figure(figsize=(9, max(2.5, 0.18 * len(layers) + 1.2)), layout="constrained")
+    figure = Figure(figsize=(9, min(200, max(2.5, 0.18 * len(layers) + 1.2))), layout="constrained")
     axes = figure.add_subplot()
     for bound in dict.fromkeys(layer.bound for layer in layers):
         rows = [row for row, layer in enumerate(layers) if layer.bound == bound]
@@ -226,7 +228,7 @@ def save_plot(estimate: Estimate, path: Path) -> None:
     axes.set_yticks(range(len(layers)), labels, fontsize=6, parse_math=False)
     axes.invert_yaxis()
     axes.margins(y=0.01)
-    axes.set_xlabel("time [ms]")
+    axes.set_xlabel("time (ms)")
     total = f"{estimate.network} on {estimate.platform}: {estimate.total_s * 1e3:.2f} ms"
     covered = coverage(estimate.unmapped, estimate.network_layers)
     axes.set_title(f"{total} ({estimate.kind} model)\n{covered}", fontsize=9, parse_math=False)

@@ -1,0 +1,67 @@
+"""Command: write which cases a phase of a run measures."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.config import RunConfig, load_config, load_platform, platform_file
+from benchmark.plan import BenchmarkCase, unique, write_plan
+from benchmark.sampling import plan_samples, read_unrolling
+from benchmark.sweep import plan_sweeps
+from strata.console import exits_cleanly
+from strata.errors import SchemaError, legal
+
+
+class Phase(StrEnum):
+    """Sweeps come first: what is fitted to them steers the samples."""
+
+    SWEEPS = "sweeps"
+    SAMPLES = "samples"
+
+
+def plan_cases(
+    config: RunConfig, phase: Phase | None, unrolling: Path | None
+) -> list[BenchmarkCase]:
+    """Cases of one phase, or of both without one; samples know the fitted unrolling if given."""
+    cases: list[BenchmarkCase] = []
+    if phase != Phase.SAMPLES:
+        cases += plan_sweeps(config.sweeps)
+    if phase != Phase.SWEEPS:
+        sizes = read_unrolling(unrolling) if unrolling else None
+        cases += plan_samples(
+            config.samples, config.multi_layer, config.seed, config.sampling, sizes
+        )
+    return unique(cases)
+
+
+@exits_cleanly
+def make_plan(
+    config: Annotated[Path, typer.Option(help="Run configuration, YAML.")],
+    platform: Annotated[str, typer.Option(help="One of the configuration's platforms.")],
+    output: Annotated[Path, typer.Option(help="Plan to write, one case per line.")],
+    phase: Annotated[Phase | None, typer.Option(help="Only this phase.")] = None,
+    unrolling: Annotated[
+        Path | None, typer.Option(help="Fitted unrolling: sample at its multiples.")
+    ] = None,
+) -> None:
+    """Write which graphs a run measures; the same configuration gives the same bytes.
+
+    Example: python -m benchmark.make_plan --config config/tiny.yaml --platform openvino_cpu
+    --phase sweeps --output sweeps.jsonl
+    """
+    run = load_config(config)
+    if platform not in run.platforms:
+        raise SchemaError(
+            f"{config}: platform '{platform}' is not in it; legal: {legal(run.platforms)}"
+        )
+    load_platform(platform_file(config, platform))
+    cases = plan_cases(run, phase, unrolling)
+    write_plan(cases, output)
+    kernels = sum(case.settings.get("kernels", 0) for case in cases)
+    typer.echo(f"{len(cases)} graphs, {kernels} micro-kernels in them: {output}", err=True)
+
+
+if __name__ == "__main__":
+    typer.run(make_plan)

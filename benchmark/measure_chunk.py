@@ -1,0 +1,45 @@
+"""Command: measure one chunk of a plan on one platform."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.config import load_platform
+from benchmark.plan import chunk as chunk_of
+from benchmark.plan import read_plan
+from benchmark.runner import Job, measure_cases
+from strata.console import exits_cleanly
+
+
+@exits_cleanly
+def measure_chunk(
+    plan: Annotated[Path, typer.Option(help="Plan that make_plan wrote.")],
+    platform_file: Annotated[Path, typer.Option(help="config/platforms/NAME.yaml")],
+    output: Annotated[Path, typer.Option(help="Shard to write, one line per case.")],
+    chunk: Annotated[int, typer.Option(help="Which chunk, from 0.")] = 0,
+    chunks: Annotated[int, typer.Option(help="Into how many chunks the plan is cut.")] = 1,
+    repeats: Annotated[int, typer.Option(min=1, help="Timed runs per graph.")] = 20,
+    warmup: Annotated[int, typer.Option(min=0, help="Untimed runs before them.")] = 2,
+    time_limit: Annotated[float, typer.Option(min=0.01, help="Seconds one case may take.")] = 60.0,
+) -> None:
+    """Measure a chunk of a plan; started again after a kill, it measures only what is missing.
+
+    Example: python -m benchmark.measure_chunk --plan plan.jsonl --chunk 0 --chunks 4
+    --platform-file config/platforms/openvino_cpu.yaml --output shard-0.jsonl
+    """
+    platform = load_platform(platform_file)
+    cases = chunk_of(read_plan(plan), chunk, chunks)
+    job = Job(platform.module, dict(platform.options), repeats, warmup, time_limit)
+    summary = measure_cases(cases, job, output, platform.name)
+    points = max(summary.points, 1)
+    typer.echo(
+        f"{summary.points} points, {summary.refused} refused, {summary.resumed} resumed; "
+        f"{summary.wall_s / points:.3f} s per point, "
+        f"{summary.device_s / max(summary.wall_s, 1e-12):.0%} of it on the device: {output}",
+        err=True,
+    )
+
+
+if __name__ == "__main__":
+    typer.run(measure_chunk)

@@ -1,0 +1,185 @@
+"""Times and names out of synthetic reports, worked by hand."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hardware_modules.openvino_report import parse_report, wall_times_ns, window_mean_us
+from strata import operations as op
+from strata.builder import GraphBuilder
+from strata.errors import MatchError
+
+
+def runs(*pattern):
+    return [{"wall_ns": wall, "warmup": warm} for wall, warm in pattern]
+
+
+def node(name, kind, names=(), producers=(), shape=(1, 8, 4, 4), primitive="jit_f32"):
+    return {
+        "name": name,
+        "layer_type": kind,
+        "primitive": primitive,
+        "original_names": list(names),
+        "output_shape": list(shape),
+        "producers": list(producers),
+        "status": "EXECUTED",
+    }
+
+
+def report_of(nodes, counters, history):
+    return {
+        "graph": "g",
+        "runs": history,
+        "counters_us": counters,
+        "nodes": nodes,
+        "toolchain": {"name": "openvino"},
+        "host": {"fingerprint": "x"},
+    }
+
+
+def test_counters_are_cumulative_means_and_the_warmup_is_taken_out():
+    # runs of 100, 50 | 10, 10 us: means 100, 75, 53, 42 (42.5). The timed runs took 10 us each;
+    # (4 x 42.5 - 2 x 75.5) / 2 = 9.5. The last counter alone would say 42.
+    assert window_mean_us([100, 75, 53, 42], 2) == pytest.approx(9.5)
+
+
+def test_without_warmup_the_window_is_the_last_mean_plus_the_floors_half():
+    assert window_mean_us([12, 10, 9], 0) == pytest.approx(9.5)
+
+
+def test_a_fast_node_after_a_slow_first_run_keeps_a_positive_time():
+    # runs 1 to 4 took 3 us in all (sum in [0, 4)); run 1 took 3 to 4 us: the last three took
+    # between 0 and 1 us together, so 0.5 / 3 each.
+    assert window_mean_us([3, 1, 1, 0], 1) == pytest.approx(0.5 / 3)
+
+
+def test_counters_that_contradict_each_other_are_refused():
+    with pytest.raises(MatchError, match="100 to 1 us"):
+        window_mean_us([100, 1], 1)
+
+
+@given(st.lists(st.integers(0, 10_000), min_size=2, max_size=40), st.integers(0, 39))
+def test_the_window_mean_is_within_the_floors_of_the_truth(times_us, first):
+    first = min(first, len(times_us) - 1)
+    counters = [sum(times_us[:k]) // k for k in range(1, len(times_us) + 1)]
+    window = len(times_us) - first
+    truth = sum(times_us[first:]) / window
+    # each floor hides less than 1 us of a mean over N or over `first` runs
+    bound = (len(times_us) + first) / 2 / window + 0.5
+    assert abs(window_mean_us(counters, first) - truth) <= bound
+    assert window_mean_us(counters, first) > 0
+
+
+def test_the_network_time_is_the_lower_quartile_not_the_mean():
+    first, quartile, ratio = wall_times_ns(
+        runs((900, True), (100, False), (100, False), (110, False), (490, False), (100, False))
+    )
+    # timed: 100 100 100 110 490, lower quartile 100, mean 180
+    assert (first, quartile) == (1, 100)
+    assert ratio == pytest.approx(100 / 180)
+
+
+def test_in_a_round_robin_the_window_keeps_the_warmups_between():
+    first, quartile, ratio = wall_times_ns(
+        runs((900, True), (100, False), (300, True), (100, False))
+    )
+    # the counters cannot leave run 3 out: mean of 100, 300, 100
+    assert (first, quartile) == (1, 100)
+    assert ratio == pytest.approx(100 / (500 / 3))
+
+
+def test_a_report_without_timed_runs_is_refused():
+    with pytest.raises(MatchError, match="no timed run"):
+        wall_times_ns(runs((900, True)))
+
+
+def block():
+    builder = GraphBuilder("g")
+    source = builder.input(1, 8, 4, 4, name="in")
+    builder.convolution(source, 8, 3, normalise=True, activation="relu", name="c")
+    flat = builder.add(op.Flatten(), "c/relu", name="flat")
+    builder.dense(flat, 4, name="d")
+    return builder.build()
+
+
+def profile_of(nodes, counters):
+    return parse_report(report_of(nodes, counters, runs((1000, True), (500, False))), block())
+
+
+NODES = [
+    node("in", "Input", ["in"], primitive="unknown_f32"),
+    node("in_reorder", "Reorder", ["c"], ["in"], primitive="reorder_f32"),
+    node("Multiply_7", "Convolution", ["Multiply_7", "c/normalise", "c/relu"], ["in_reorder"]),
+    node("view", "Reorder", [], ["Multiply_7"], primitive="reorder_f32"),
+    node("flat", "Reshape", ["flat"], ["view"], primitive="unknown_f32"),
+    node("d//bias", "FullyConnected", ["d", "d//bias"], ["flat"]),
+    node("d//result", "Output", ["d//result"], ["d//bias"], primitive="unknown_f32"),
+]
+COUNTERS = [[0, 0], [5, 3], [50, 45], [0, 0], [0, 0], [1, 0], [0, 0]]
+
+
+def test_only_executed_nodes_stay_and_producers_look_through_the_others():
+    profile = profile_of(NODES, COUNTERS)
+    assert [(n.name, n.producers) for n in profile.nodes] == [
+        ("in_reorder", ("input:in",)),
+        ("Multiply_7", ("in_reorder",)),
+        ("d//bias", ("Multiply_7",)),
+    ]
+
+
+def test_a_node_below_one_microsecond_is_kept_with_a_time():
+    profile = profile_of(NODES, COUNTERS)
+    # counters 1, 0: run 1 took [1, 2) us, both together [0, 2): run 2 took (-2, 1) -> [0, 1)
+    assert profile.nodes[-1].time_s == pytest.approx(0.5e-6)
+
+
+def test_node_time_is_the_window_mean_in_the_proportion_of_the_wall_times():
+    profile = parse_report(
+        report_of(
+            NODES,
+            [[4] * 5, [4] * 5, [40] * 5, [0] * 5, [0] * 5, [9] * 5, [0] * 5],
+            runs((100, False), (100, False), (100, False), (110, False), (490, False)),
+        ),
+        block(),
+    )
+    # mean 40.5 us over the runs; quartile / mean of the wall times is 100 / 180
+    assert profile.nodes[1].time_s == pytest.approx(40.5e-6 * 100 / 180)
+    assert profile.nodes[1].readings_s == pytest.approx((40e-6,) * 5)
+    assert profile.time_s == pytest.approx(100e-9)
+
+
+def test_an_inserted_reorder_holds_no_layer_whatever_name_it_inherits():
+    reorder = profile_of(NODES, COUNTERS).nodes[0]
+    assert (reorder.kind, reorder.layers) == ("Reorder", ())
+
+
+def test_a_convolution_renamed_by_folded_normalisation_gets_its_name_back():
+    assert profile_of(NODES, COUNTERS).nodes[1].layers == ("c", "c/normalise", "c/relu")
+
+
+def test_a_convolution_without_any_name_is_found_from_its_reader():
+    nodes = [
+        NODES[0],
+        node("Multiply_7", "Convolution", ["Multiply_7"], ["in"]),
+        node("MaxPool_9", "Pooling", ["MaxPool_9"], ["Multiply_7"]),
+        node("c/normalise", "Eltwise", ["c/normalise", "c/relu"], ["MaxPool_9"]),
+        node("flat", "Reshape", ["flat"], ["c/normalise"], primitive="unknown_f32"),
+        *NODES[5:],
+    ]
+    profile = profile_of(nodes, [[0, 0], [9, 9], [2, 2], [3, 3], [0, 0], [4, 4], [0, 0]])
+    assert [n.layers for n in profile.nodes] == [
+        ("c",),
+        (),
+        ("c/normalise", "c/relu"),
+        ("d",),
+    ]
+
+
+def test_a_part_left_alone_does_not_hold_its_layer_twice():
+    nodes = [
+        NODES[0],
+        node("c", "Convolution", ["c"], ["in"]),
+        node("c//bias", "Eltwise", ["c//bias", "c/normalise", "c/relu"], ["c"]),
+    ]
+    profile = profile_of(nodes, [[0, 0], [9, 9], [2, 2]])
+    assert [n.layers for n in profile.nodes] == [("c",), ("c/normalise", "c/relu")]

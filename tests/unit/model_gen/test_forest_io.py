@@ -1,0 +1,55 @@
+"""Strata's forests must answer exactly as the scikit-learn models they come from."""
+
+import numpy as np
+import pytest
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from model_gen.forest_io import forest_from_random_forest, forest_from_tree
+
+
+@pytest.fixture(scope="module")
+def data():
+    generator = np.random.default_rng(7)
+    # integers and large counts, as features are; values that single precision cannot hold
+    matrix = np.column_stack(
+        [generator.integers(1, 9, 400), generator.integers(1, 2**40, 400), generator.random(400)]
+    ).astype(float)
+    target = np.log(matrix[:, 1]) * matrix[:, 0] + generator.normal(0, 0.1, 400)
+    return matrix, target
+
+
+@pytest.mark.parametrize("options", [{}, {"max_leaf_nodes": 20}, {"min_samples_leaf": 5}])
+def test_random_forest(data, options):
+    matrix, target = data
+    fitted = RandomForestRegressor(n_estimators=15, n_jobs=1, random_state=1, **options)
+    fitted.fit(matrix, target)
+    forest = forest_from_random_forest(fitted)
+    forest.check(3)
+    unseen = matrix * 1.0000001
+    for rows in (matrix, unseen, matrix[:1]):
+        assert np.array_equal(forest.predict(rows), fitted.predict(rows))
+
+
+def test_regression_tree(data):
+    matrix, target = data
+    fitted = DecisionTreeRegressor(random_state=1).fit(matrix, target)
+    assert np.array_equal(forest_from_tree(fitted).predict(matrix), fitted.predict(matrix))
+
+
+@pytest.mark.parametrize("labels", [int, bool])
+def test_classification_tree_gives_probability_of_class_one(data, labels):
+    matrix, target = data
+    fitted = DecisionTreeClassifier(max_depth=3, random_state=1)
+    fitted.fit(matrix, (target > np.median(target)).astype(labels))
+    expected = fitted.predict_proba(matrix)[:, 1]
+    assert np.allclose(forest_from_tree(fitted).predict(matrix), expected, rtol=1e-15, atol=0)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_classification_tree_that_saw_one_class(data, label):
+    matrix, _ = data
+    fitted = DecisionTreeClassifier().fit(matrix, np.full(len(matrix), label))
+    forest = forest_from_tree(fitted)
+    forest.check(3)
+    assert np.array_equal(forest.predict(matrix), np.full(len(matrix), float(label)))

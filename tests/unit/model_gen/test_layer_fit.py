@@ -1,0 +1,154 @@
+"""From a table to the models of an operation: what is fitted, and what is said when it is not."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from model_gen.layer_fit import fit_layer_models
+from model_gen.statistical import ForestSettings, efficiency, fit_forest
+from model_gen.tables import table_matrix
+from model_gen.unrolling import UnrollingFit
+from strata.errors import FitError
+from strata.execution import FEATURES
+from strata.layer_models import Refined, Roofline, Unrolling
+
+SMALL = ForestSettings(trees=8)
+
+
+def table(rows: int = 60, seed: int = 0) -> pd.DataFrame:
+    generator = np.random.default_rng(seed)
+    values = pd.DataFrame({name: np.ones(rows) for name in FEATURES})
+    values["channels"] = generator.integers(1, 64, rows).astype(float)
+    values["ops"] = values["channels"] * 1e7
+    values["bytes"] = values["channels"] * 1e4
+    time_s = values["ops"] / 1e11 * generator.uniform(1, 2, rows)
+    return values.assign(case_id=[f"case{i // 2}" for i in range(rows)], time_s=time_s)
+
+
+def fit(values: pd.DataFrame, unrolling=()):
+    return fit_layer_models(values, "convolution", unrolling, 0, SMALL)
+
+
+def matrix(values: pd.DataFrame) -> np.ndarray:
+    return table_matrix(values)
+
+
+def test_all_kinds_and_metrics():
+    result = fit(table())
+    assert set(result.models) == {"roofline", "refined", "statistical", "mixed"}
+    assert result.metrics["rows"] == 60
+    assert result.metrics["folds"] == 5
+    for metric in ("mape_percent", "sum_error_percent"):
+        assert set(result.metrics[metric]) == set(result.models)
+    json.dumps(result.metrics, allow_nan=False)
+
+
+def test_fitting_twice_is_fitting_once():
+    first, second = fit(table()), fit(table())
+    rows = matrix(table(seed=5))
+    for kind, model in first.models.items():
+        assert np.array_equal(model.time_s(rows), second.models[kind].time_s(rows))
+    assert first.metrics == second.metrics
+
+
+def test_table_is_left_as_it_was():
+    values = table()
+    before = values.copy()
+    fit(values)
+    assert values.equals(before)
+
+
+def test_too_few_rows_give_a_roofline_and_a_note():
+    result = fit(table(rows=29))
+    assert set(result.models) == {"roofline"}
+    assert any("29 usable rows, a forest needs 30" in note for note in result.notes)
+
+
+def test_one_row_and_one_case():
+    result = fit(table(rows=1))
+    assert result.models["roofline"].time_s(matrix(table(rows=1))) == pytest.approx(
+        table(rows=1)["time_s"].to_numpy()
+    )
+    assert result.metrics["folds"] == 0
+    assert any("no cross-validation" in note for note in result.notes)
+
+
+def test_identical_rows_are_learned_as_they_are():
+    values = pd.concat([table().iloc[:1]] * 40, ignore_index=True)
+    values["case_id"] = [f"case{i}" for i in range(40)]
+    result = fit(values)
+    assert result.models["mixed"].time_s(matrix(values)) == pytest.approx(values["time_s"])
+
+
+def test_rows_that_move_nothing_take_the_smallest_time_seen():
+    values = table(rows=40).assign(ops=0.0, bytes=0.0, time_s=np.linspace(2e-6, 4e-6, 40))
+    result = fit(values)
+    assert set(result.models) == {"roofline"}
+    assert result.models["roofline"].time_s(matrix(values)) == pytest.approx([2e-6] * 40)
+    assert any("no row moves a byte" in note for note in result.notes)
+
+
+def test_some_rows_without_operations_put_the_operation_on_bandwidth():
+    values = table()
+    values.loc[:9, "ops"] = 0.0
+    result = fit(values)
+    assert result.models["roofline"].peak_ops_per_s is None
+    assert any("some rows have no operations" in note for note in result.notes)
+
+
+def test_unidentified_dimensions_are_left_out_and_noted():
+    doubtful = UnrollingFit("channels", 16, 0.0, 0.1, 8, 0.1, 0.1, 9, 1, False, "no evidence")
+    result = fit(table(), [doubtful])
+    assert result.models["refined"].unrolling == ()
+    assert any("no unrolling of channels: no evidence" in note for note in result.notes)
+
+
+def test_without_unrolling_mixed_and_statistical_share_a_forest():
+    models = fit(table()).models
+    assert models["mixed"].forest is models["statistical"].forest
+
+
+def test_constant_features_are_dropped():
+    values = table()
+    assert set(fit(values).models["statistical"].feature_names) == {"channels", "ops", "bytes"}
+
+
+def test_unusable_table_is_an_error():
+    values = table()
+    values.loc[3, "time_s"] = 0.0
+    with pytest.raises(FitError, match="table of convolution: time_s of row 3"):
+        fit(values)
+
+
+def test_efficiency_targets_by_hand():
+    # 1e6 operations in 0.1 ms on 1e11 op/s: 0.1; under u_eff = 12/16 it is 0.1 / 0.75
+    values = table(rows=1).assign(ops=1e6, bytes=1e5, channels=12.0)
+    roofline = Roofline(1e11, 1e10, 1e-6)
+    time_s = np.array([1e-4])
+    assert efficiency(matrix(values), time_s, Refined(roofline)) == pytest.approx([0.1])
+    refined = Refined(roofline, (Unrolling("channels", 16, 0.0),))
+    assert efficiency(matrix(values), time_s, refined) == pytest.approx([0.1 / 0.75])
+    # data movement only: 1e5 bytes in 0.1 ms on 1e10 byte/s: 0.1
+    moves = Refined(Roofline(None, 1e10, 1e-6))
+    assert efficiency(matrix(values), time_s, moves) == pytest.approx([0.1])
+
+
+def test_large_tables_keep_forests_small():
+    generator = np.random.default_rng(0)
+    rows = matrix(table(rows=2000))
+    rows[:, FEATURES.index("width")] = generator.permutation(2000)
+    settings = ForestSettings(trees=100)
+    forest = fit_forest(rows, generator.uniform(0.1, 1, 2000), 0, settings).forest
+    # 40,000 leaves in all: 400 per tree, 799 nodes each
+    assert len(forest.feature) <= 100 * 799
+
+
+def test_weights_decide_which_rows_count():
+    rows = matrix(table(rows=2))
+    rows[:] = 1.0
+    fitted = fit_forest(
+        rows, np.array([0.1, 0.9]), 0, ForestSettings(trees=40), weights=np.array([1.0, 0.0])
+    )
+    assert np.exp(fitted.forest.predict(np.ones((1, 1)))) < 0.9

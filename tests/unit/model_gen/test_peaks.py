@@ -1,0 +1,48 @@
+"""Peaks: the largest rates of rows that the timer can resolve."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from model_gen.peaks import fit_peaks
+from strata.execution import FEATURES
+
+
+def table(ops, moved_bytes, time_s) -> pd.DataFrame:
+    ones = pd.DataFrame({name: np.ones(len(time_s)) for name in FEATURES})
+    return ones.assign(ops=ops, bytes=moved_bytes, time_s=time_s)
+
+
+def test_each_peak_is_the_largest_rate():
+    # ops per second: 1e10, 2e10; bytes per second: 4e9, 1e9
+    peaks = fit_peaks(table([1e6, 4e6], [4e5, 2e5], [1e-4, 2e-4]))
+    assert peaks.roofline.peak_ops_per_s == pytest.approx(2e10)
+    assert peaks.roofline.peak_bytes_per_s == pytest.approx(4e9)
+    assert peaks.roofline.floor_s == pytest.approx(1e-4)
+    assert (peaks.rows, peaks.rows_used, peaks.fell_back) == (2, 2, False)
+
+
+def test_rows_below_the_timers_resolution_set_no_peak():
+    # 1e6 operations in 2 us would be 5e11; the row is too short, 1e10 of the other stands
+    peaks = fit_peaks(table([1e6, 1e6], [1e5, 1e5], [2e-6, 1e-4]))
+    assert peaks.roofline.peak_ops_per_s == pytest.approx(1e10)
+    assert peaks.roofline.floor_s == pytest.approx(2e-6)
+    assert peaks.rows_used == 1
+
+
+def test_all_rows_are_used_if_none_is_long_enough():
+    peaks = fit_peaks(table([1e5, 1e5], [1e5, 1e5], [2e-6, 1e-5]))
+    assert peaks.roofline.peak_ops_per_s == pytest.approx(5e10)
+    assert (peaks.rows_used, peaks.fell_back) == (2, True)
+
+
+def test_operations_that_only_move_data_have_no_peak_performance():
+    peaks = fit_peaks(table([0, 0], [1e5, 4e5], [1e-4, 1e-4]))
+    assert peaks.roofline.peak_ops_per_s is None
+    assert peaks.roofline.peak_bytes_per_s == pytest.approx(4e9)
+
+
+def test_nothing_moved_at_all_leaves_the_floor():
+    peaks = fit_peaks(table([0, 0], [0, 0], [3e-6, 2e-6]))
+    assert peaks.roofline.peak_bytes_per_s is None
+    assert peaks.roofline.floor_s == pytest.approx(2e-6)
