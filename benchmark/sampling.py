@@ -229,7 +229,10 @@ def _fcnet(generator: np.random.Generator, sampling: Sampling) -> Row:
 
 
 def _cells(generator: np.random.Generator, sampling: Sampling) -> Row:
-    return {"seed": int(generator.integers(0, 2**31))}
+    legal = BENCHMARKS["cells"].settings["megamacs"]
+    most = sampling.network_macs_limit // 1_000_000
+    megamacs = min(max(most, legal.minimum or 0), legal.maximum or most)
+    return {"seed": int(generator.integers(0, 2**31)), "megamacs": megamacs}
 
 
 _DRAWS: dict[str, Callable[[np.random.Generator, Sampling], Row]] = {
@@ -294,19 +297,15 @@ def _cost(benchmark: str, row: Row) -> _Cost | None:
     return _Cost(graph.work, weights, largest)
 
 
-def _fits(cost: _Cost | None, macs_limit: int, sampling: Sampling) -> bool:
-    return (
-        cost is not None
-        and cost.work.macs <= macs_limit
-        and cost.weights <= sampling.weights_limit
-        and cost.largest <= sampling.elements_limit
-    )
-
-
 def _with_kernels(benchmark: str, row: Row, sampling: Sampling) -> Row | None:
     """As many kernels as run for about `graph_time_s`; None if not even one fits the limits."""
     cost = _cost(benchmark, {**row, "kernels": 1})
-    if cost is None or not _fits(cost, sampling.macs_limit, sampling):
+    if (
+        cost is None
+        or cost.work.macs > sampling.macs_limit
+        or cost.weights > sampling.weights_limit
+        or cost.largest > sampling.elements_limit
+    ):
         return None
     work = cost.work
     kernel_s = _NODE_S + work.ops / sampling.ops_per_s + work.bytes / sampling.bytes_per_s
@@ -317,8 +316,9 @@ def _with_kernels(benchmark: str, row: Row, sampling: Sampling) -> Row | None:
 
 
 def _network(benchmark: str, row: Row, sampling: Sampling) -> Row | None:
+    """The row as drawn; None if the network is above its limit."""
     cost = _cost(benchmark, row)
-    return row if _fits(cost, sampling.network_macs_limit, sampling) else None
+    return row if cost and cost.work.macs <= sampling.network_macs_limit else None
 
 
 def _data_set(generator: np.random.Generator, sampling: Sampling) -> str:

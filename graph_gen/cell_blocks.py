@@ -11,9 +11,12 @@ from graph_gen.cell_parts import Network
 from strata import operations as op
 
 
+_PLAIN_KERNELS: tuple[int | op.Pair, ...] = (1, 3, 5, 7, (1, 7), (1, 3))
+
+
 def plain(net: Network, tensor: str, filters: int, stride: int) -> str:
     """Convolutions in a row (VGG), some factorised into 1x7 and 7x1, some without padding."""
-    kernel = net.pick((1, 3, 5, 7, (1, 7), (1, 3)), (0.1, 0.55, 0.1, 0.05, 0.15, 0.05))
+    kernel: int | op.Pair = net.pick(_PLAIN_KERNELS, (0.1, 0.55, 0.1, 0.05, 0.15, 0.05))
     valid = net.style.padding == "valid" and net.chance(0.4)
     if isinstance(kernel, int):
         tensor = net.conv(tensor, filters, kernel, stride, valid=valid)
@@ -21,7 +24,7 @@ def plain(net: Network, tensor: str, filters: int, stride: int) -> str:
     if stride > 1:
         tensor = net.conv(tensor, filters, 3, stride)
     tensor = net.conv(tensor, net.count(filters * 0.75), kernel)
-    return net.conv(tensor, filters, kernel[::-1])
+    return net.conv(tensor, filters, (kernel[1], kernel[0]))
 
 
 def _shortcut(net: Network, tensor: str, filters: int, stride: int) -> str:

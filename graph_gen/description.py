@@ -205,50 +205,67 @@ def _expand(
             yield from _expand(block, description, scope | arguments, depth + 1)
 
 
+def _sides(values: dict[str, Any], builder: GraphBuilder, inputs: tuple[str, ...]) -> op.Padding:
+    if values["padding"] == "valid":
+        return (0, 0, 0, 0)
+    if values["padding"] != "same":
+        return values["padding"]
+    try:
+        height, width = builder.shape(inputs[0])[2:]
+        stride, dilation = values.get("stride", (1, 1)), values.get("dilation", (1, 1))
+        return same_padding((height, width), values["kernel"], stride, dilation)
+    except (KeyError, IndexError, ValueError, TypeError):
+        raise SchemaError(
+            "padding 'same' needs a kernel and, added before, an input with height and width"
+        ) from None
+
+
 def _record(
-    entry: _LayerEntry, values: dict[str, Any], builder: GraphBuilder, inputs: tuple[str, ...]
+    operation: str, values: dict[str, Any], builder: GraphBuilder, inputs: tuple[str, ...]
 ) -> op.Parameters:
-    if entry.operation not in _RECORDS:
-        raise SchemaError(f"unknown operation '{entry.operation}'; legal: {legal(_RECORDS)}")
-    record = _RECORDS[entry.operation]
-    known = [field.name for field in fields(record)]
+    if operation not in _RECORDS:
+        raise SchemaError(f"unknown operation '{operation}'; legal: {legal(_RECORDS)}")
+    known = [field.name for field in fields(_RECORDS[operation])]
     for name in values:
         if name not in known:
             raise SchemaError(
-                f"{entry.operation} has no parameter '{name}'; legal: {legal(known) or 'none'}"
+                f"{operation} has no parameter '{name}'; legal: {legal(known) or 'none'}"
             )
     for name in _PAIRS:
         if isinstance(values.get(name), int):
             values[name] = pair(values[name])
-    if values.get("padding") == "valid":
-        values["padding"] = (0, 0, 0, 0)
-    elif values.get("padding") == "same":
-        size = builder.shape(inputs[0])[2:]
-        stride, dilation = values.get("stride", (1, 1)), values.get("dilation", (1, 1))
-        values["padding"] = same_padding((size[0], size[1]), values["kernel"], stride, dilation)
+    if "padding" in values:
+        values["padding"] = _sides(values, builder, inputs)
     try:
-        return record(**values)
+        return _RECORDS[operation](**values)
     except TypeError:
-        raise SchemaError(f"{entry.operation} needs the parameters {', '.join(known)}") from None
+        raise SchemaError(f"{operation} needs more of its parameters {', '.join(known)}") from None
 
 
 def _add(
     entry: _LayerEntry, scope: Mapping[str, Value], builder: GraphBuilder, previous: str | None
 ) -> str:
-    inputs = tuple(str(fill(name, scope)) for name in entry.inputs)
-    if _PREVIOUS in inputs and previous is None:
-        raise SchemaError(f"the first layer cannot read '{_PREVIOUS}'")
-    inputs = tuple(previous if name == _PREVIOUS and previous else name for name in inputs)
-    values = {name: _filled(value, scope) for name, value in entry.parameters.items()}
-    record = _record(entry, values, builder, inputs)
-    return builder.add(record, *inputs, name=str(fill(entry.name, scope)))
+    name = str(fill(entry.name, scope))
+    inputs = tuple(str(fill(text, scope)) for text in entry.inputs)
+    try:
+        if _PREVIOUS in inputs and previous is None:
+            raise SchemaError(f"the first layer cannot read '{_PREVIOUS}'")
+        values = {field: _filled(value, scope) for field, value in entry.parameters.items()}
+        inputs = tuple(previous if text == _PREVIOUS and previous else text for text in inputs)
+        record = _record(entry.operation, values, builder, inputs)
+    except SchemaError as error:
+        raise SchemaError(f"layer '{name}': {error}") from None
+    try:
+        return builder.add(record, *inputs, name=name)
+    except (TypeError, ValueError, AttributeError):
+        raise SchemaError(f"layer '{name}': {record} has a value of the wrong type") from None
 
 
-def _require(description: Description, scope: Mapping[str, Value], where: str) -> None:
-    for rule in description.requires:
+def _require(rules: tuple[str, ...], scope: Mapping[str, Value]) -> None:
+    for rule in rules:
         if not evaluate(rule, scope):
             given = ", ".join(f"{name}={scope[name]}" for name in names(rule))
-            raise SchemaError(f"{where}: settings {given}; legal: {rule}")
+            raise SchemaError(f"settings {given}; legal: {rule}")
 
 
 def instantiate(description: Description, settings: Mapping[str, object]) -> Graph:
@@ -260,16 +277,13 @@ def instantiate(description: Description, settings: Mapping[str, object]) -> Gra
     where = f"benchmark '{description.name}'"
     scope = check_settings(where, description.legal_settings, settings)
     builder = GraphBuilder(description.name)
-    entry = previous = None
+    previous = None
     try:
         for name, expression in description.values.items():
             scope[name] = evaluate(expression, scope)
-        _require(description, scope, where)
+        _require(description.requires, scope)
         for entry, local in _expand(description.layers, description, scope):
             previous = _add(entry, local, builder, previous)
+        return builder.build()
     except SchemaError as error:
-        if str(error).startswith(where):
-            raise
-        place = f", layer '{entry.name}'" if entry else ""
-        raise SchemaError(f"{where}{place}: {error}") from None
-    return builder.build()
+        raise SchemaError(f"{where}: {error}") from None

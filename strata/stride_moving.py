@@ -25,9 +25,7 @@ def _passes_through(layer: Layer) -> bool:
     match layer.parameters:
         case op.Activation(kind=kind):
             return kind not in _OPAQUE_ACTIVATIONS
-        case op.Elementwise():
-            return all(shape == layer.output_shape for shape in layer.input_shapes)
-        case op.BatchNormalization():
+        case op.Elementwise() | op.BatchNormalization():
             return True
     return False
 
