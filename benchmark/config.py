@@ -49,6 +49,9 @@ class Measurement(Section):
 
     repeats: Whole = Field(20, description="timed runs per graph (ANNETTE, section 4)")
     warmup: Count = Field(2, description="untimed runs before them")
+    device_time_s: float = Field(
+        0.08, ge=0, description="shorter graphs run more often, up to five times `repeats`"
+    )
     time_limit_s: Seconds = Field(60.0, description="a point that takes longer is a refusal")
     sweep_chunks: Whole = Field(1, description="jobs the sweep phase is cut into")
     sample_chunks: Whole = Field(1, description="jobs the sample phase is cut into")
@@ -95,7 +98,7 @@ class Sampling(Section):
     network_macs_limit: Whole = Field(2_000_000_000, description="most MACs of one network")
     elements_limit: Whole = Field(4_000_000, description="most elements of one tensor")
     weights_limit: Whole = Field(16_000_000, description="most weights in one graph")
-    graph_time_s: Seconds = Field(0.001, description="kernels are repeated to reach this time")
+    graph_time_s: Seconds = Field(0.002, description="kernels are repeated to reach this time")
     kernels_limit: Whole = Field(8, description="most kernels in one graph")
     ops_per_s: float = Field(1.3e11, gt=0, description="rough peak, used only for `kernels`")
     bytes_per_s: float = Field(1.5e10, gt=0, description="rough bandwidth, only for `kernels`")

@@ -7,6 +7,7 @@ goes on. Finished rows go to a journal beside the output: a restart measures onl
 
 import hashlib
 import json
+import math
 import multiprocessing
 import os
 import signal
@@ -38,6 +39,7 @@ from strata.profile_json import profile_to_dict
 # Runs of one graph that differ more than this (median over lower quartile) were disturbed.
 STEADY_SPREAD = 1.15
 _MOST_ATTEMPTS = 3
+_MOST_EXTRA_RUNS = 4  # times `repeats`: every reading is kept, so records must stay small
 _START_LIMIT_S = 120.0
 
 Build = Callable[[str, Mapping[str, Any]], Graph]
@@ -49,7 +51,8 @@ Row = dict[str, Any]
 class Job:
     """How to measure: the module and its options, runs per graph, seconds per case.
 
-    `create` and `build` must be importable functions, since the worker is a fresh process.
+    A graph whose runs are over sooner than `device_time_s` is run more often, up to five times
+    `repeats`: short layers need more readings for the same precision. `create` and `build` must be importable functions, since the worker is a fresh process.
     """
 
     module: str
@@ -57,13 +60,15 @@ class Job:
     repeats: int = 20
     warmup: int = 2
     time_limit_s: float = 60.0
+    device_time_s: float = 0.0
     create: Create = create
     build: Build = build
 
     @property
     def fingerprint(self) -> str:
         """Changes when rows measured before would not be comparable."""
-        text = json.dumps([self.module, self.options, self.repeats, self.warmup], sort_keys=True)
+        rule = [self.module, self.options, self.repeats, self.warmup, self.device_time_s]
+        text = json.dumps(rule, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -106,11 +111,21 @@ def _other_core_load(before_s: float | None, own_s: float, wall_s: float) -> flo
     return min(1.0, max(0.0, (after_s - before_s - own_s) / (wall_s * others)))
 
 
+def _extra_runs(job: Job, device_s: float) -> int:
+    """Runs still missing until the graph has had its `device_time_s`."""
+    if device_s >= job.device_time_s:
+        return 0
+    run_s = device_s / (job.repeats + job.warmup)
+    return min(_MOST_EXTRA_RUNS * job.repeats, math.ceil((job.device_time_s - device_s) / run_s))
+
+
 def _attempt(module: HardwareModule, graph: Graph, job: Job) -> tuple[Profile, float]:
     """One fresh compile and its runs; seconds inside the runs."""
     compiled = module.compile(graph)
     start = time.perf_counter()
     report = module.profile(compiled, job.repeats, job.warmup)
+    if extra := _extra_runs(job, time.perf_counter() - start):
+        report = module.profile(compiled, extra, 0)
     device_s = time.perf_counter() - start
     return module.parse(report, graph), device_s
 

@@ -30,8 +30,9 @@ Sizes = Mapping[str, int]  # feature -> fitted s
 _COMMON_EXTENTS = (7, 8, 10, 13, 14, 16, 17, 19, 20, 26, 28, 32, 35, 40, 52, 56, 64, 80, 112, 128)
 _COMMON_SHARE = 0.6
 _SQUARE_SHARE = 0.8
+_SMALL_SHARE = 0.1
 # In ResNet, MobileNet, Inception and VGG the product of image edge and channels stays near this.
-_EDGE_TIMES_CHANNELS = 3000.0
+_EDGE_TIMES_CHANNELS = 4500.0
 _CHANNEL_SPREAD = 0.9  # standard deviation of ln(channels) around it
 _FREE_CHANNELS_SHARE = 0.15
 _FIRST_LAYER_SHARE = 0.05
@@ -73,7 +74,7 @@ def _extents(generator: np.random.Generator, largest: int = 512) -> tuple[int, i
     if generator.random() < _COMMON_SHARE:
         height = int(generator.choice(_COMMON_EXTENTS))
     else:
-        height = _log_uniform(generator, 1, largest)
+        height = _log_uniform(generator, 1 if generator.random() < _SMALL_SHARE else 5, largest)
     if generator.random() < _SQUARE_SHARE:
         return height, height
     width = round(height * 2.0 ** generator.uniform(-1, 1))

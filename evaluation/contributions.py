@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from evaluation.frames import check_layers, check_networks
+from evaluation.summary import SummaryRow
 from strata.errors import SchemaError, legal
 
 REMAINDER = "outside the layers"
@@ -100,6 +101,23 @@ def error_contributions(
         )
     frame = pd.DataFrame(rows).sort_values("mean_magnitude", ascending=False, kind="stable")
     return frame.reset_index(drop=True)
+
+
+def contribution_scores(
+    networks: pd.DataFrame, layers: pd.DataFrame, platform: str, kind: str = "mixed"
+) -> list[SummaryRow]:
+    """Mean signed contribution and mean magnitude per source in %, predicted mapping.
+
+    Data set: the sets of `networks` joined by "+"; subject "error/<source>".
+    """
+    data_set = "+".join(dict.fromkeys(networks["set"]))
+    count = len(networks[["set", "network"]].drop_duplicates())
+    rows = []
+    for line in error_contributions(networks, layers, kind).to_dict("records"):
+        key = (platform, data_set, f"error/{line['source']}", kind)
+        for metric in ("mean_contribution", "mean_magnitude"):
+            rows.append(SummaryRow(*key, metric, 100 * float(line[metric]), "%", count))
+    return rows
 
 
 def worst_layers(

@@ -140,7 +140,8 @@ def mcc(counts: Confusion) -> Score:
     """
     if reason := _one_sided(counts):
         return Score(nan, reason)
-    tp, fp = float(counts.true_positive), float(counts.false_positive)
-    tn, fn = float(counts.true_negative), float(counts.false_negative)
-    margins = sqrt(tp + fp) * sqrt(tp + fn) * sqrt(tn + fp) * sqrt(tn + fn)
+    tp, fp = counts.true_positive, counts.false_positive
+    tn, fn = counts.true_negative, counts.false_negative
+    # whole numbers up to the root: no rounding takes a perfect score past 1
+    margins = sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
     return Score((tp * tn - fp * fn) / margins)

@@ -210,7 +210,9 @@ def table4(mapping: pd.DataFrame, platform: str) -> Table:
 
 def _mapping_line(platform: str, data_set: str, consumer: str, counts: Confusion) -> dict:
     scores = {"F1 score": f1(counts), "MCC": mcc(counts)}
-    reasons = dict.fromkeys(score.reason for score in scores.values() if score.reason)
+    reasons = dict.fromkeys(
+        reason for score in scores.values() for reason in score.reason.split("; ") if reason
+    )
     return {
         "Work": OURS,
         "Device": platform,

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from evaluation import figures, paper_tables
-from evaluation.contributions import error_contributions, worst_layers
+from evaluation.contributions import contribution_scores, error_contributions, worst_layers
 from evaluation.facts import Facts, cost_scores, noise_table, provenance_table, refusal_table
 from evaluation.frames import KINDS
 from evaluation.paper_tables import SET_TEXT
@@ -42,7 +42,14 @@ class Evaluation:
         """Every row for summary.csv."""
         name = self.facts.platform
         rows = all_scores(name, self.networks, self.layers, self.mapping)
+        rows += contribution_scores(self.named_networks, self.layers, name)
         return rows + cost_scores(self.facts)
+
+    @property
+    def named_networks(self) -> pd.DataFrame:
+        """All but the NASBench sample; that too where nothing else was measured."""
+        named = self.networks[self.networks["set"] != "nasbench"]
+        return named if len(named) else self.networks
 
 
 def _headline(scores: list[SummaryRow]) -> tuple[str, ...]:
@@ -134,9 +141,7 @@ def layer_section(evaluation: Evaluation, scores: list[SummaryRow]) -> Section:
 
 def error_section(evaluation: Evaluation) -> Section:
     """Where the error of the mixed model arises, and where the time goes."""
-    whole = evaluation.networks[evaluation.networks["set"] != "nasbench"]
-    networks = whole if len(whole) else evaluation.networks
-    layers = evaluation.layers
+    networks, layers = evaluation.named_networks, evaluation.layers
     sums = error_contributions(networks, layers)
     pictures = [
         Picture(

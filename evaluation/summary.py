@@ -74,13 +74,12 @@ def read_summary(path: Path) -> pd.DataFrame:
             na_values={"value": ["nan"]},
             float_precision="round_trip",
         )
+        if tuple(frame.columns) != COLUMNS:
+            found, needed = ", ".join(frame.columns), ", ".join(COLUMNS)
+            raise ArtefactError(f"{path}: columns are {found}, must be {needed}")
+        return frame.astype({"value": float, "n": int})
     except (OSError, ValueError) as error:
         raise ArtefactError(f"{path}: not a summary ({str(error).splitlines()[0]})") from None
-    if tuple(frame.columns) != COLUMNS:
-        raise ArtefactError(
-            f"{path}: columns are {', '.join(frame.columns)}, must be {', '.join(COLUMNS)}"
-        )
-    return frame
 
 
 def _merge(path: Path, fresh: list[SummaryRow]) -> None:

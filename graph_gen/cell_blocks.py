@@ -10,7 +10,6 @@ from math import gcd
 from graph_gen.cell_parts import Network
 from strata import operations as op
 
-
 _PLAIN_KERNELS: tuple[int | op.Pair, ...] = (1, 3, 5, 7, (1, 7), (1, 3))
 
 

@@ -15,6 +15,7 @@ import typer
 from model_gen.layer_fit import LayerFit, fit_layer_models
 from model_gen.mapping_fit import fit_mapping
 from model_gen.overhead import fit_overhead
+from model_gen.statistical import DEFAULT_FOREST, ForestSettings
 from model_gen.tables import read_table
 from model_gen.unrolling import read_unrolling
 from strata.atomic import replacing
@@ -41,6 +42,7 @@ def fit_platform(
     networks: pd.DataFrame,
     unrolling: dict[str, list[Any]],
     header: dict[str, Any],
+    settings: ForestSettings = DEFAULT_FOREST,
 ) -> tuple[PlatformModel, dict[str, Any]]:
     """The stacked platform model, and a JSON-serialisable report of how it was fitted.
 
@@ -49,7 +51,7 @@ def fit_platform(
     """
     seed = header["seed"]
     fits: dict[str, LayerFit] = {
-        operation: fit_layer_models(table, operation, unrolling.get(operation, []), seed)
+        operation: fit_layer_models(table, operation, unrolling.get(operation, []), seed, settings)
         for operation, table in layer_tables.items()
     }
     mapping, scores = fit_mapping(mapping_table, networks, seed)
@@ -93,6 +95,10 @@ def command(
     report: Annotated[Path, typer.Option(help="JSON report of the fit to write.")],
     run: Annotated[str, typer.Option(help="Name of the run's configuration.")] = "manual",
     seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
+    trees: Annotated[int, typer.Option(min=1, help="Trees of a forest.")] = DEFAULT_FOREST.trees,
+    minimum_leaf: Annotated[
+        int, typer.Option(min=1, help="Fewest rows in a leaf.")
+    ] = DEFAULT_FOREST.minimum_leaf,
 ) -> None:
     """Fit layer models, mapping model and overhead, and stack them into a platform model.
 
@@ -109,6 +115,7 @@ def command(
         pd.read_parquet(tables / "networks.parquet"),
         read_unrolling(unrolling),
         {"platform": platform, "run": run, "seed": seed, "data_hashes": hashes},
+        ForestSettings(trees=trees, minimum_leaf=minimum_leaf),
     )
     save_platform_model(model, output)
     with replacing(report) as temporary:

@@ -78,7 +78,7 @@ def _fit_role(
     trees: dict[str, Forest] = {}
     scores: list[PairScore] = []
     pairs = ["producer_operation", "consumer_operation"]
-    sizes = chosen.groupby(pairs).size()
+    sizes = chosen.groupby(pairs).size().to_dict()
     for (producer, consumer), rows in decided.groupby(pairs):
         key = pair_key(str(producer), str(consumer))
         trees[key] = _tree(rows, seed)

@@ -56,9 +56,12 @@ rule platform_model:
     params:
         run=RUN.name,
         seed=RUN.seed,
+        trees=RUN.fit.trees,
+        minimum_leaf=RUN.fit.minimum_leaf,
     message:
         "fitting and stacking the models of {wildcards.platform}"
     shell:
         "{executable} -m model_gen.fit_platform {input.tables} --unrolling {input.unrolling}"
         " --platform {wildcards.platform} --run {params.run} --seed {params.seed}"
+        " --trees {params.trees} --minimum-leaf {params.minimum_leaf}"
         " --output {output.model} --report {output.report} > {log} 2>&1"

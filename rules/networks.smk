@@ -30,14 +30,14 @@ rule nasbench_networks:
     log:
         f"{RESULTS}/logs/networks/nasbench.log",
     params:
-        count=RUN.evaluation.nasbench.count,
+        number=RUN.evaluation.nasbench.count,
         seed=RUN.evaluation.nasbench.seed,
         folder=f"{RESULTS}/networks/nasbench",
     message:
-        "{params.count} networks of NASBench-101's cell space"
+        "{params.number} networks of NASBench-101's cell space"
     shell:
         "{executable} -m graph_gen.write_networks nasbench {params.folder}"
-        " --count {params.count} --seed {params.seed} 2> {log}"
+        " --count {params.number} --seed {params.seed} 2> {log}"
 
 
 rule keras_network:

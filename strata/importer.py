@@ -110,10 +110,17 @@ def _kind(path: Path) -> str:
 def _essence(error: Exception) -> str:
     """The telling line of a message that names source lines and checks before it."""
     lines = [line.strip() for line in str(error).splitlines()]
-    noise = ("Exception from", "Check '", "FrontEnd API failed", "While validating")
+    noise = (
+        "Exception from",
+        "Check '",
+        "FrontEnd API failed",
+        "While validating",
+        "Summary:",
+        "Model wasn't",
+    )
     telling = [line for line in lines if line and not line.startswith(noise)]
     text = (telling or [line for line in lines if line] or [type(error).__name__])[0]
-    text = re.sub(r"\s+", " ", text)
+    text = re.sub(r"\s+", " ", text).removeprefix("-- ")
     return text if len(text) <= _MESSAGE_LENGTH else text[: _MESSAGE_LENGTH - 3] + "..."
 
 

@@ -279,7 +279,9 @@ def mapping_to_parts(mapping: MappingModel) -> tuple[dict[str, Any], dict[str, n
 
     The inverse of `mapping_from_parts`.
     """
-    trees = [tree for role in _ROLES for _, tree in sorted(getattr(mapping, role).items())]
+    trees = [
+        _compact(tree) for role in _ROLES for _, tree in sorted(getattr(mapping, role).items())
+    ]
     data = {
         "moves_strides": mapping.moves_strides,
         **{role: sorted(getattr(mapping, role)) for role in _ROLES},
@@ -296,6 +298,30 @@ def mapping_to_parts(mapping: MappingModel) -> tuple[dict[str, Any], dict[str, n
         "roots": _join([tree.roots[:1] + offset for tree, offset in shifted], np.int32),
     }
     return data, arrays
+
+
+def _compact(tree: Forest) -> Forest:
+    """The first tree alone: loaded trees are views on the arrays of all of them."""
+    kept = [int(tree.roots[0])]
+    for node in kept:  # grows while it is walked: parents before children
+        if tree.feature[node] >= 0:
+            kept += [int(tree.left[node]), int(tree.right[node])]
+    place = {node: i for i, node in enumerate(kept)}
+    children = [
+        np.array(
+            [place.get(int(side[node]), -1) if tree.feature[node] >= 0 else -1 for node in kept]
+        )
+        for side in (tree.left, tree.right)
+    ]
+    rows = np.array(kept)
+    return Forest(
+        tree.feature[rows],
+        tree.threshold[rows],
+        children[0],
+        children[1],
+        tree.value[rows],
+        np.zeros(1, dtype=np.int32),
+    )
 
 
 def _join(parts: list[np.ndarray], kind: type) -> np.ndarray:

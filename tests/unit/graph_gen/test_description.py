@@ -136,7 +136,7 @@ def test_a_whole_float_counts_as_a_number():
     [
         ("operation: Convolution", "operation: Convolve", ["unit_", "Convolve", "Convolution"]),
         ("kernel: [3, 1]", "kernels: [3, 1]", ["kernels", "kernel"]),
-        ("kernel: [3, 1],", "", ["Convolution"]),
+        ("kernel: [3, 1],", "", ["needs a kernel"]),
         ('["unit_{depth - 1}"]', "[nowhere]", ["nowhere"]),
         ("inputs: [previous]", "inputs: []", ["unit_0", "same"]),
         ("kernel: [3, 1], stride: 2, padding: same", "kernel: three", ["unit_0"]),

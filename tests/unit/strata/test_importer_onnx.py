@@ -172,9 +172,7 @@ def test_unfit_input_shapes(network, shape, message):
 
 def test_strata_json_with_another_input_shape(network, tmp_path):
     nodes = [helper.make_node("Conv", ["image", "w"], ["y"], "conv")]
-    path = write(
-        tmp_path / "c.onnx", nodes, [weights("w", 4, 3, 1, 1)], [1, 3, 4, 4], [1, 4, 4, 4]
-    )
+    path = write(tmp_path / "c.onnx", nodes, [weights("w", 4, 3, 1, 1)], [1, 3, 4, 4], [1, 4, 4, 4])
     graph = load_network(path)
     saved = tmp_path / "c.json"
     save_graph(graph, saved)
@@ -192,7 +190,7 @@ def test_strata_json_with_another_input_shape(network, tmp_path):
 def test_broken_files(tmp_path, suffix, content, capfd):
     path = tmp_path / f"net{suffix}"
     path.write_bytes(content)
-    with pytest.raises(ArtefactError, match="empty|cannot be read|no network") as caught:
+    with pytest.raises(ArtefactError, match=r"empty|cannot be read|no network") as caught:
         load_network(path)
     message = str(caught.value)
     assert message.startswith(str(path))

@@ -43,9 +43,7 @@ CASES = [
     # height 5 * 2 - 2 + 3 + 1 = 12, width 3 * 2 - 2 + 3 + 1 = 8; every one of 192 inputs meets
     # 5 filters * 9 weights; weights 8 * 5 * 9 + 5 = 365; 5 * 96 = 480 outputs
     (
-        op.TransposedConvolution(
-            5, (3, 3), (2, 2), padding=(1, 1, 1, 1), output_padding=(1, 1)
-        ),
+        op.TransposedConvolution(5, (3, 3), (2, 2), padding=(1, 1, 1, 1), output_padding=(1, 1)),
         (IMAGE,),
         (1, 5, 12, 8),
         (192 * 45, 0, 768, 365 * 4, 480 * 4),
