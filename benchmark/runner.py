@@ -52,7 +52,8 @@ class Job:
     """How to measure: the module and its options, runs per graph, seconds per case.
 
     A graph whose runs are over sooner than `device_time_s` is run more often, up to five times
-    `repeats`: short layers need more readings for the same precision. `create` and `build` must be importable functions, since the worker is a fresh process.
+    `repeats`: short layers need more readings for the same precision. `create` and `build` must
+    be importable functions, since the worker is a fresh process.
     """
 
     module: str
@@ -89,8 +90,6 @@ def spread(samples_s: Sequence[float]) -> float:
         return 1.0
     lower, median = np.quantile(samples_s, [0.25, 0.5])
     return float(median / lower) if lower > 0 else 1.0
-
-
 
 
 def _busy_core_s() -> float | None:
@@ -198,8 +197,6 @@ def _work(pipe: Connection, job: Job) -> None:
     with suppress(EOFError):
         while True:
             pipe.send(_measure(module, job, *pipe.recv()))
-
-
 
 
 def _death(exit_code: int | None) -> str:
@@ -359,9 +356,7 @@ def _measure_missing(
             worker.close()
 
 
-def measure_cases(
-    cases: Sequence[BenchmarkCase], job: Job, output: Path, device: str
-) -> Summary:
+def measure_cases(cases: Sequence[BenchmarkCase], job: Job, output: Path, device: str) -> Summary:
     """Measure every case once and write the shard, one JSON line per case, in the plan's order.
 
     `device` names the lock held while measuring. Rows: case, tags, profile (or its refusal),

@@ -291,9 +291,7 @@ def _cost(benchmark: str, row: Row) -> _Cost | None:
         graph = build(benchmark, row)
     except SchemaError:
         return None
-    weights = sum(
-        weight_elements(layer.parameters, layer.input_shapes) for layer in graph.layers
-    )
+    weights = sum(weight_elements(layer.parameters, layer.input_shapes) for layer in graph.layers)
     largest = max(math.prod(layer.output_shape) for layer in graph.layers)
     return _Cost(graph.work, weights, largest)
 
@@ -395,9 +393,7 @@ def read_unrolling(path: Path) -> dict[str, dict[str, int]]:
     try:
         data: dict[str, list[dict[str, Any]]] = json.loads(path.read_text(encoding="utf-8"))
         return {
-            operation: {
-                str(fit["feature"]): int(fit["size"]) for fit in fits if fit["identified"]
-            }
+            operation: {str(fit["feature"]): int(fit["size"]) for fit in fits if fit["identified"]}
             for operation, fits in data.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

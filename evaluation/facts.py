@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from evaluation.paper_tables import SET_TEXT
 from evaluation.summary import SummaryRow
 from evaluation.table_format import Table
 from strata.errors import ArtefactError
@@ -144,7 +145,7 @@ def noise_table(networks: pd.DataFrame) -> Table:
         known = spread[np.isfinite(spread)]
         rows.append(
             {
-                "Networks": str(data_set),
+                "Networks": SET_TEXT.get(str(data_set), str(data_set)),
                 "n": len(group),
                 "Rounds": int(group["rounds"].min()),
                 "Median (%)": float(np.median(known)) if len(known) else float("nan"),

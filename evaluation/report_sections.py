@@ -178,19 +178,26 @@ def _worst_table(layers: pd.DataFrame) -> Table:
 def mapping_section(evaluation: Evaluation) -> Section:
     """Table 4, figure 8 and the rules of every tree that decides something."""
     trees = _trees(evaluation.platform.mapping)
-    constant = [f"{pair}: {_constant(node)}" for pair, node in trees.items() if not node.branches]
+    constant = [
+        f"{_pair_text(pair)}: {_constant(node)}"
+        for pair, node in trees.items()
+        if not node.branches
+    ]
     deciding = {pair: node for pair, node in trees.items() if node.branches}
     drawn = sorted(deciding, key=_figure8_first(deciding))[:MOST_TREES_DRAWN]
     forests = evaluation.platform.mapping.fusion
     pictures = [
         Picture(
             f"fusion_tree_{pair.replace('->', '_')}".replace("*", "any"),
-            f"Decision tree for fusing {pair} (ANNETTE, figure 8).",
+            f"Decision tree for fusing {_pair_text(pair)} (ANNETTE, figure 8).",
             _tree_figure(evaluation.platform.mapping, pair),
         )
         for pair in drawn
     ]
-    rules = [Rules(f"Fusing {p}", tree_rules(forests[p], EDGE_FEATURES)) for p in sorted(deciding)]
+    rules = [
+        Rules(f"Fusing {_pair_text(p)}", tree_rules(forests[p], EDGE_FEATURES))
+        for p in sorted(deciding)
+    ]
     text = (
         "Pairs with one answer whatever the parameters: " + "; ".join(sorted(constant)) + "."
         if constant
@@ -205,6 +212,11 @@ def _trees(mapping: MappingModel) -> dict[str, Node]:
     return {pair: tree_node(forest, EDGE_FEATURES) for pair, forest in mapping.fusion.items()}
 
 
+def _pair_text(pair: str) -> str:
+    producer, _, consumer = pair.replace("_", " ").partition("->")
+    return f"{'any other layer' if producer == '*' else producer} → {consumer}"
+
+
 def _constant(node: Node) -> str:
     return "fused" if (node.probability or 0) > 0.5 else "not fused"
 
@@ -215,8 +227,7 @@ def _figure8_first(trees: dict[str, Node]) -> Callable[[str], tuple[bool, int, s
 
 
 def _tree_figure(mapping: MappingModel, pair: str) -> Figure:
-    title = pair.replace("->", " → ").replace("_", " ")
-    return fusion_tree(mapping.fusion[pair], EDGE_FEATURES, title)
+    return fusion_tree(mapping.fusion[pair], EDGE_FEATURES, _pair_text(pair))
 
 
 def report_sections(evaluation: Evaluation, scores: list[SummaryRow]) -> list[Section]:

@@ -47,11 +47,15 @@ def _numeric(frame: pd.DataFrame) -> list[bool]:
     return [pd.api.types.is_numeric_dtype(frame[name]) for name in frame.columns]
 
 
+def _plain(cell: str) -> str:
+    return " ".join(cell.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
 def to_markdown(frame: pd.DataFrame) -> str:
-    """A pipe table, numbers to the right; pipes in cells escaped."""
+    """A pipe table, numbers to the right; what Markdown would take for markup is escaped."""
     text = formatted(frame)
     rows = [[str(name) for name in text.columns], *text.to_numpy().tolist()]
-    rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    rows = [[_plain(cell) for cell in row] for row in rows]
     rule = ["---:" if number else "---" for number in _numeric(frame)]
     return "\n".join("| " + " | ".join(row) + " |" for row in (rows[0], rule, *rows[1:]))
 

@@ -57,9 +57,11 @@ def random_values(shape: op.Shape, name: str, scale: float = 1.0, shift: float =
     """(shape) float32 in shift + [-scale, scale), the same for the same name on every machine."""
     block, count = _random_block(), prod(shape)
     start = crc32(name.encode()) % _BLOCK
-    if start + count > _BLOCK:
-        start = 0
-    values = block[start : start + count] if count <= _BLOCK else np.resize(block, count)
+    # equal weights on equal inputs would be merged by the toolchain: every name starts elsewhere
+    # in the block, and what does not fit before its end goes on at its beginning
+    values = block[start : start + count]
+    if len(values) < count:
+        values = np.resize(np.concatenate([block[start:], block[:start]]), count)
     return (values * np.float32(scale) + np.float32(shift)).reshape(shape)
 
 

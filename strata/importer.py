@@ -36,7 +36,11 @@ def load_network(path: str | Path, input_shape: Sequence[int] | None = None) -> 
     """
     path = Path(path)
     if path.suffix.lower() != ".json":
-        return graph_from_openvino(read_openvino_model(path, input_shape), path.stem)
+        model = read_openvino_model(path, input_shape)
+        try:
+            return graph_from_openvino(model, path.stem)
+        except SchemaError as error:
+            raise SchemaError(f"{path}: {error}") from None
     graph = load_graph(path)
     return graph if input_shape is None else _with_input_shape(graph, tuple(input_shape), path)
 

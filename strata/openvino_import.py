@@ -1,6 +1,7 @@
 """From an OpenVINO model to a Graph: every node a layer, a part of one, or an opaque layer."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -129,7 +130,10 @@ class _Converter:
         if name in self.patterns.normalisations:
             return (op.BatchNormalization(),), [self.patterns.normalisations[name]]
         rule = RULES.get(node.get_type_name())
-        chain = rule(node, port, self.constants) if rule and is_static(node.output(port)) else None
+        chain = None
+        if rule and is_static(node.output(port)):
+            with suppress(LookupError, ValueError):  # a rank or attribute the rule does not expect
+                chain = rule(node, port, self.constants)
         if chain and name in self.patterns.biased:
             chain = (replace(cast(Any, chain[0]), bias=True), *chain[1:])
         return chain, node.input_values()

@@ -114,6 +114,12 @@ def make_forest(nodes: list[tuple], roots: tuple[int, ...] = (0,)) -> Forest:
 
 
 @pytest.fixture(scope="session")
+def forest_of():
+    """Builds a forest from its nodes: `make_forest`."""
+    return make_forest
+
+
+@pytest.fixture(scope="session")
 def pooling_tree() -> Forest:
     """if a <= 64: (if b <= 32.5: fused else 25% fused) else: not fused; names a, b."""
     return make_forest([(0, 64.0, 1, 2), (1, 32.5, 3, 4), (0.0,), (1.0,), (0.25,)])

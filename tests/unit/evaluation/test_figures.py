@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from conftest import make_forest
 
 from evaluation import figures
 from evaluation.plot_style import save_figure
@@ -108,8 +107,8 @@ def test_rules_read_as_the_tree_decides(pooling_tree):
     )
 
 
-def test_branches_with_one_answer_are_merged():
-    same = make_forest([(0, 5.0, 1, 2), (1.0,), (1.0,)])
+def test_branches_with_one_answer_are_merged(forest_of):
+    same = forest_of([(0, 5.0, 1, 2), (1.0,), (1.0,)])
     assert tree_rules(same, ("a",)) == "fused\n"
 
 
@@ -122,7 +121,7 @@ def test_cut_tree_says_how_much_it_hides(pooling_tree):
     assert "… 2 answers\nbelow" in texts(fusion_tree(pooling_tree, ("a", "b"), "t", deepest=1))
 
 
-def test_trees_that_cannot_be_read_are_refused(pooling_tree):
+def test_trees_that_cannot_be_read_are_refused(pooling_tree, forest_of):
     with pytest.raises(ArtefactError, match="1 columns"):
         tree_node(pooling_tree, ("a",))
     with pytest.raises(SchemaError, match="no tree 1, legal: 0 to 0"):
@@ -131,7 +130,7 @@ def test_trees_that_cannot_be_read_are_refused(pooling_tree):
         node for i in range(150) for node in ((0, float(i), 2 * i + 1, 2 * i + 2), (float(i % 2),))
     ]
     with pytest.raises(SchemaError, match="too deep to draw"):
-        tree_node(make_forest([*deep, (0.0,)]), ("a",))
+        tree_node(forest_of([*deep, (0.0,)]), ("a",))
 
 
 def test_saved_figures_are_repeatable(tmp_path, networks):

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import make_forest
 
 from evaluation.facts import Facts, cost_scores, refusal_table
 from evaluation.report import Section, render_html, render_markdown
@@ -15,7 +14,6 @@ from evaluation.table_format import Table
 from evaluation.write_report import load_evaluation, write_report
 from strata.mapping import EDGE_FEATURES, MappingModel
 from strata.platform_model import Header, PlatformModel, save_platform_model
-
 
 HEADER = Header(
     *("cpu", "0.1.0", "2026-01-01T00:00:00Z", "tiny", 1),
@@ -29,10 +27,10 @@ REFUSED_NETWORKS = pd.DataFrame(
 
 
 @pytest.fixture(scope="module")
-def mapping_model() -> MappingModel:
+def mapping_model(forest_of) -> MappingModel:
     channels = EDGE_FEATURES.index("producer_channels")
-    split = make_forest([(channels, 64.5, 1, 2), (1.0,), (0.0,)])
-    always = make_forest([(1.0,)])
+    split = forest_of([(channels, 64.5, 1, 2), (1.0,), (0.0,)])
+    always = forest_of([(1.0,)])
     return MappingModel({"convolution->add": split, "*->activation": always})
 
 
@@ -88,7 +86,7 @@ def test_page_is_self_contained_and_complete(written):
         assert text in page
     assert "3 benchmark points measured, 2 refused; median cost per point 0.040 s, 75%" in page
     assert "if producer channels &lt;= 64" in page
-    assert "*-&gt;activation: fused" in page
+    assert "any other layer → activation: fused" in page
 
 
 def test_markdown_links_figures_and_tables_are_beside_it(written):

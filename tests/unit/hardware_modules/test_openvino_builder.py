@@ -119,3 +119,23 @@ def test_what_cannot_be_built_is_named(parameters, bits, reason):
     builder.add(parameters, builder.input(1, 8, 4, 4, name="in"), name="odd", bits=bits)
     with pytest.raises(UnsupportedLayer, match=f"graph 'g': layer 'odd' .*{reason}"):
         build_model(builder.build())
+
+
+@pytest.mark.parametrize("count", [1_000, 900_000, 3_000_000])
+def test_layers_of_one_shape_never_have_equal_weights(count):
+    first, second = (random_values((count,), f"kernel_{i}") for i in range(2))
+    assert first.shape == (count,)
+    assert not np.array_equal(first, second)
+
+
+def test_sibling_kernels_with_large_weights_are_executed_one_by_one():
+    # 80 -> 461 channels, 5x5: 922,000 weights each; equal ones would be merged into one node
+    graph = build(
+        "convolution",
+        {"height": 8, "width": 8, "channels": 80, "filters": 461, "kernel": 5, "kernels": 3},
+    )
+    module = create("openvino_cpu", {})
+    profile = module.parse(module.profile(module.compile(graph), 1, 0), graph)
+    names = [name for node in profile.nodes for name in node.layers]
+    assert {"kernel_0", "kernel_1", "kernel_2"} <= set(names)
+    assert sum("kernel_0" in node.layers for node in profile.nodes) == 1

@@ -226,3 +226,10 @@ def test_operation_openvino_does_not_know(tmp_path):
     with pytest.raises(ArtefactError, match="Fancy") as caught:
         load_network(path)
     assert "\n" not in str(caught.value)
+
+
+def test_an_empty_axis_is_refused(tmp_path):
+    nodes = [helper.make_node("Relu", ["image"], ["y"], "relu")]
+    path = write(tmp_path / "none.onnx", nodes, [], [1, 0, 4, 4], [1, 0, 4, 4])
+    with pytest.raises(SchemaError, match=r"none\.onnx: layer 'image'.*every axis"):
+        load_network(path)

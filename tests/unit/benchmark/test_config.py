@@ -1,0 +1,123 @@
+"""Configurations: what is shipped is legal, and every fault is one line that says what to do."""
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from benchmark.config import (
+    MicroKernel,
+    Range,
+    load_config,
+    load_platform,
+    platform_file,
+    schema_text,
+)
+from graph_gen.benchmarks import BENCHMARKS
+from strata.errors import SchemaError
+
+CONFIG = Path(__file__).parents[3] / "config"
+GOOD = "schema_version: 1\nname: run\nplatforms: [null_device]\n"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "run.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("name", ["tiny", "default", "full"])
+def test_shipped_configurations_are_legal(name: str) -> None:
+    path = CONFIG / f"{name}.yaml"
+    config = load_config(path)
+    assert config.name == name
+    for platform in config.platforms:
+        assert load_platform(platform_file(path, platform)).name == platform
+
+
+def test_schema_file_is_up_to_date() -> None:
+    # python -m benchmark.config > config/schema.json
+    assert (CONFIG / "schema.json").read_text() == schema_text()
+
+
+def test_micro_kernels_are_those_of_the_graph_generator() -> None:
+    measured = {name for name, benchmark in BENCHMARKS.items() if benchmark.operation}
+    assert set(get_args(MicroKernel)) == measured
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "rule"),
+    [
+        ("measurement: {repeats: 0}", "'measurement.repeats' is 0", "greater than or equal to 1"),
+        ("measurement: {repeat: 3}", "'measurement.repeat' is unknown", "legal: device_time_s"),
+        ("surprise: 1", "'surprise' is unknown", "legal: evaluation, fit"),
+        ("samples: {convolutions: 3}", "'samples.convolutions'", "'convolution'"),
+        ("sampling: {data_set: best}", "'sampling.data_set' is 'best'", "'aligned'"),
+        ("evaluation: {networks: [alexnet]}", "'evaluation.networks'", "resnet18"),
+        ("evaluation: {keras: [VGG16, VGG16]}", "'evaluation.keras'", "each once"),
+        (
+            "sweeps: {dense: {points: [{}], parameters: {filters: {start: 9, stop: 3}}}}",
+            "'sweeps.dense.parameters.filters'",
+            "stop should be at least start, 9",
+        ),
+    ],
+)
+def test_a_fault_names_file_key_and_what_is_legal(
+    tmp_path: Path, text: str, key: str, rule: str
+) -> None:
+    path = write(tmp_path, GOOD + text + "\n")
+    with pytest.raises(SchemaError) as raised:
+        load_config(path)
+    message = str(raised.value)
+    assert message.startswith(f"{path}: key ")
+    assert key in message
+    assert rule in message
+    assert "\n" not in message
+
+
+def test_several_faults_are_a_line_each(tmp_path: Path) -> None:
+    path = write(tmp_path, "schema_version: 2\nplatforms: []\n")
+    with pytest.raises(SchemaError) as raised:
+        load_config(path)
+    lines = str(raised.value).splitlines()
+    # schema_version is not 1, name is missing, platforms is empty
+    assert len(lines) == 3
+    assert all(line.startswith(f"{path}: key '") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "no mapping"),
+        ("- 1\n", "no mapping"),
+        ("a: [1\n", "line 2"),
+        ("name: a\nname: b\n", "line 2: not legal YAML: key 'name' is given twice"),
+    ],
+)
+def test_files_that_are_no_configuration(tmp_path: Path, text: str, says: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(SchemaError, match=r"run\.yaml") as raised:
+        load_config(path)
+    assert says in str(raised.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SchemaError, match=r"absent.yaml: no such file"):
+        load_config(tmp_path / "absent.yaml")
+
+
+def test_a_platform_is_named_after_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "board.yaml"
+    path.write_text("module: 'null'\noptions: {node_s: 1.0e-6}\n")
+    assert load_platform(path).name == "board"
+    path.write_text("module: 'null'\nname: other\n")
+    with pytest.raises(SchemaError, match=r"'name' is 'other'; legal: the file's name, board"):
+        load_platform(path)
+    path.write_text("modul: 'null'\n")
+    with pytest.raises(SchemaError, match="'modul' is unknown"):
+        load_platform(path)
+
+
+def test_a_range_holds_its_stop_when_a_step_lands_on_it() -> None:
+    assert Range(start=2, stop=8, step=3).values == (2, 5, 8)
+    assert Range(start=2, stop=7, step=3).values == (2, 5)

@@ -1,0 +1,276 @@
+"""The runner: nothing a case does spoils another one, and a kill costs only what was unfinished."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark.plan import BenchmarkCase, make_case, write_plan
+from benchmark.runner import Job, Journal, measure_cases, spread
+from hardware_modules.base import HardwareModule
+from hardware_modules.registry import create
+from strata.errors import SchemaError, StrataError, UnsupportedLayer
+from strata.graph import Graph
+from strata.profile import ExecutedNode, Profile
+from strata.profile_json import profile_from_dict
+
+DEVICE = f"test-runner-{os.getpid()}"
+
+
+@dataclass
+class Trouble:
+    """A module that does what the graph's name says, and notes every case it starts."""
+
+    log: str
+    calls: int = 0
+    name: str = "trouble"
+
+    def supports(self, graph: Graph) -> str | None:
+        with open(self.log, "a") as log:
+            log.write(graph.name + "\n")
+        return "too many layers" if graph.name == "unsupported" else None
+
+    def compile(self, graph: Graph) -> str:
+        if graph.name == "refused":
+            raise UnsupportedLayer("toolchain says no\nand a lot more")
+        if graph.name == "broken":
+            raise RuntimeError("internal error 42\ntrace")
+        if graph.name == "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if graph.name == "hang":
+            time.sleep(600)
+        self.calls += 1
+        return graph.name
+
+    def profile(self, compiled: str, repeats: int, warmup: int) -> dict[str, Any]:
+        if compiled == "slow":
+            time.sleep(0.3)
+        return {"repeats": repeats, "warmup": warmup, "compiled": compiled, "call": self.calls}
+
+    def parse(self, report: dict[str, Any], graph: Graph) -> Profile:
+        # the second run of "unsteady" agrees with itself, others from the start
+        low = 1e-3 if graph.name != "unsteady" or report["call"] > 1 else 0.5e-3
+        samples = (low,) * (report["repeats"] // 2) + (1e-3,) * (report["repeats"] // 2 + 1)
+        node = ExecutedNode("n", "Add", ("n",), (), (1, 2), 1e-3, samples)
+        return Profile(self.name, (node,), samples, low, {"cpu": "x"}, {"name": "t"})
+
+
+def trouble(name: str, options: Mapping[str, Any]) -> HardwareModule:
+    if name != "trouble":
+        raise SchemaError(f"unknown hardware module '{name}'; legal: trouble")
+    return Trouble(**options)
+
+
+def named_graph(benchmark: str, settings: Mapping[str, Any]) -> Graph:
+    if benchmark == "illegal":
+        raise SchemaError("setting 'n' is -1; legal: 0 or more")
+    return Graph(benchmark, (), ())
+
+
+def cases_of(*names: str) -> list[BenchmarkCase]:
+    return [make_case(name, {"n": i}, {"data_set": "test"}) for i, name in enumerate(names)]
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    options = {"log": str(tmp_path / "log")}
+    return Job("trouble", options, 4, 1, 20.0, create=trouble, build=named_graph)
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_refusals_crashes_and_hangs_become_rows(job: Job, tmp_path: Path) -> None:
+    output = tmp_path / "deep" / "shard.jsonl"
+    names = ("fine", "unsupported", "refused", "broken", "illegal", "crash", "hang", "last")
+    cases = cases_of(*names)
+    summary = measure_cases(cases, replace(job, time_limit_s=1.0), output, DEVICE)
+    rows = rows_of(output)
+    assert [row["case"]["case_id"] for row in rows] == [case.case_id for case in cases]
+    reasons = {row["case"]["benchmark"]: row["profile"]["refusal"] for row in rows}
+    assert reasons == {
+        "fine": None,
+        "unsupported": "too many layers",
+        "refused": "toolchain says no",
+        "broken": "RuntimeError: internal error 42",
+        "illegal": "setting 'n' is -1; legal: 0 or more",
+        "crash": f"worker died with signal 11 ({signal.strsignal(11)})",
+        "hang": "timeout after 1 s",
+        "last": None,
+    }
+    assert (summary.points, summary.refused, summary.resumed) == (8, 6, 0)
+    assert not (tmp_path / "deep" / "shard.jsonl.journal").exists()
+    assert [path.name for path in output.parent.iterdir()] == ["shard.jsonl"]
+
+
+def test_a_row_holds_all_there_is_to_know(job: Job, tmp_path: Path) -> None:
+    output = tmp_path / "shard.jsonl"
+    (case,) = cases_of("slow")
+    measure_cases([case], job, output, DEVICE)
+    (row,) = rows_of(output)
+    assert row["case"] == {"case_id": case.case_id, "benchmark": "slow", "settings": {"n": 0}}
+    assert row["tags"] == {"sweep": "", "sweep_group": "", "data_set": "test"}
+    profile = profile_from_dict(row["profile"], "row")
+    assert profile.samples_s == (1e-3,) * 5
+    assert profile.nodes[0].output_shape == (1, 2)
+    # device_s is the time inside `profile`, wall_s also holds build and compile
+    assert 0.3 <= row["device_s"] <= row["wall_s"]
+    assert row["attempts"] == 1
+    load = row["other_core_load"]
+    assert load is None or 0 <= load <= 1
+
+
+def test_runs_that_disagree_are_measured_again(job: Job, tmp_path: Path) -> None:
+    output = tmp_path / "shard.jsonl"
+    measure_cases(cases_of("unsteady", "fine"), job, output, DEVICE)
+    unsteady, fine = rows_of(output)
+    assert unsteady["attempts"] == 2
+    assert unsteady["profile"]["time_s"] == 1e-3  # the steadier of the two
+    assert fine["attempts"] == 1
+
+
+def test_short_graphs_run_more_often_but_not_endlessly(tmp_path: Path) -> None:
+    output = tmp_path / "shard.jsonl"
+    settings = {"height": 4, "width": 4, "channels": 8}
+    job = Job("null", {}, 4, 1, device_time_s=10.0)
+    measure_cases([make_case("add", settings)], job, output, DEVICE)
+    (row,) = rows_of(output)
+    # a null device takes no time: 4 runs, and at most 4 times as many more
+    assert len(row["profile"]["samples_s"]) == 20
+
+
+def test_spread_is_median_over_lower_quartile() -> None:
+    # quartiles of 1, 2, 3, 4, 5: 2 and 3
+    assert spread([5.0, 1.0, 4.0, 2.0, 3.0]) == pytest.approx(1.5)
+    assert spread([]) == 1.0
+    assert spread([0.0, 0.0]) == 1.0
+
+
+def test_a_module_that_cannot_start_stops_the_chunk(job: Job, tmp_path: Path) -> None:
+    output = tmp_path / "shard.jsonl"
+    with pytest.raises(StrataError, match=r"'abacus'; legal: trouble"):
+        measure_cases(cases_of("fine"), replace(job, module="abacus"), output, DEVICE)
+    assert not output.exists()
+
+
+def test_an_unfinished_journal_is_taken_up(job: Job, tmp_path: Path) -> None:
+    output = tmp_path / "shard.jsonl"
+    cases = cases_of("fine", "last", "slow")
+    measure_cases(cases, job, tmp_path / "whole.jsonl", DEVICE)
+    whole = (tmp_path / "whole.jsonl").read_text().splitlines()
+    journal = Journal(output, job.fingerprint)
+    journal.add(json.loads(whole[0]))
+    journal.close()
+    with journal.path.open("a") as file:
+        file.write(whole[1][:40])  # killed in the middle of a write
+    (tmp_path / "log").write_text("")
+    summary = measure_cases(cases, job, output, DEVICE)
+    assert summary.resumed == 1
+    assert (tmp_path / "log").read_text().split() == ["last", "slow"]
+    rows = rows_of(output)
+    assert rows[0] == json.loads(whole[0])
+    assert [row["case"]["benchmark"] for row in rows] == ["fine", "last", "slow"]
+
+
+def test_a_journal_of_another_protocol_is_not_taken_up(job: Job, tmp_path: Path) -> None:
+    output = tmp_path / "shard.jsonl"
+    cases = cases_of("fine")
+    measure_cases(cases, job, tmp_path / "whole.jsonl", DEVICE)
+    journal = Journal(output, replace(job, repeats=2).fingerprint)
+    journal.add(rows_of(tmp_path / "whole.jsonl")[0])
+    journal.close()
+    assert measure_cases(cases, job, output, DEVICE).resumed == 0
+
+
+_CHILD = """
+import sys
+from pathlib import Path
+sys.path[:0] = sys.argv[3:]
+from test_runner import cases_of, trouble, named_graph
+from benchmark.runner import Job, measure_cases
+names = ["fine", "last"] + ["slow"] * 40
+if __name__ == "__main__":
+    job = Job("trouble", {"log": sys.argv[2]}, 4, 1, 20.0, create=trouble, build=named_graph)
+    measure_cases(cases_of(*names), job, Path(sys.argv[1]), "killed")
+"""
+
+
+def test_a_killed_runner_redoes_only_what_is_missing(job: Job, tmp_path: Path) -> None:
+    output, log = tmp_path / "shard.jsonl", tmp_path / "log"
+    script = tmp_path / "child.py"
+    script.write_text(_CHILD)
+    child = subprocess.Popen([sys.executable, script, output, log, str(Path(__file__).parent)])
+    journal = Path(f"{output}.journal")
+    deadline = time.monotonic() + 60
+    while not (journal.exists() and journal.read_bytes().count(b"\n") >= 4):
+        assert time.monotonic() < deadline, "the runner never got going"
+        time.sleep(0.02)
+    child.kill()
+    child.wait()
+    assert not output.exists()
+    finished = journal.read_bytes().count(b"\n") - 1  # without the head
+    time.sleep(0.6)  # its worker notices and goes: it must not start another case
+    log.write_text("")
+    cases = cases_of("fine", "last", *["slow"] * 40)[: finished + 2]
+    summary = measure_cases(cases, job, output, DEVICE)
+    assert summary.resumed == finished
+    assert log.read_text().split() == ["slow", "slow"]
+    assert len(rows_of(output)) == finished + 2
+    assert not journal.exists()
+
+
+def test_a_failed_write_leaves_the_old_shard(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "shard.jsonl"
+    output.write_text("old\n")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        measure_cases(cases_of("fine"), job, output, DEVICE)
+    assert output.read_text() == "old\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "log",
+        "shard.jsonl",
+        "shard.jsonl.journal",
+    ]
+
+
+def test_the_command_measures_a_chunk(tmp_path: Path) -> None:
+    write_plan(
+        [make_case("add", {"height": 4, "width": 4, "channels": c}) for c in (8, 16, 24)],
+        tmp_path / "plan.jsonl",
+    )
+    (tmp_path / "board.yaml").write_text("module: 'null'\n")
+    command = [sys.executable, "-m", "benchmark.measure_chunk", "--plan", "plan.jsonl"]
+    rest = ["--platform-file", "board.yaml", "--chunks", "2", "--output", "shard.jsonl"]
+    done = subprocess.run(
+        [*command, *rest, "--chunk", "0"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 points, 0 refused, 0 resumed" in done.stderr
+    assert [row["case"]["settings"]["channels"] for row in rows_of(tmp_path / "shard.jsonl")] == [
+        8,
+        24,
+    ]
+    failed = subprocess.run(
+        [*command, *rest, "--chunk", "2"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert failed.returncode == 2
+    assert failed.stderr == "error: chunk 2 of 2: legal: 0 to 1\n"
+
+
+def test_the_registry_is_the_default() -> None:
+    assert Job("null", {}).create is create
