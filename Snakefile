@@ -17,7 +17,8 @@ from strata.errors import StrataError
 min_version("9.0")
 
 
-container: None
+# For runs with --software-deployment-method apptainer; without it the environment is .venv/.
+container: "docker://python:3.11"
 
 
 CONFIG_FILE = (
@@ -37,6 +38,7 @@ wildcard_constraints:
     chunk=r"\d+",
 
 
+include: "rules/common.smk"
 include: "rules/networks.smk"
 include: "rules/measure.smk"
 include: "rules/model.smk"

@@ -47,14 +47,16 @@ class Section(BaseModel):
 class Measurement(Section):
     """How one point is measured, and into how many jobs the points are cut."""
 
-    repeats: Whole = Field(20, description="timed runs per graph (ANNETTE, section 4)")
-    warmup: Count = Field(2, description="untimed runs before them")
+    repeats: Whole = Field(default=20, description="timed runs per graph (ANNETTE, section 4)")
+    warmup: Count = Field(default=2, description="untimed runs before them")
     device_time_s: float = Field(
-        0.08, ge=0, description="shorter graphs run more often, up to five times `repeats`"
+        default=0.08, ge=0, description="shorter graphs run more often, up to five times `repeats`"
     )
-    time_limit_s: Seconds = Field(60.0, description="a point that takes longer is a refusal")
-    sweep_chunks: Whole = Field(1, description="jobs the sweep phase is cut into")
-    sample_chunks: Whole = Field(1, description="jobs the sample phase is cut into")
+    time_limit_s: Seconds = Field(
+        default=60.0, description="a point that takes longer is a refusal"
+    )
+    sweep_chunks: Whole = Field(default=1, description="jobs the sweep phase is cut into")
+    sample_chunks: Whole = Field(default=1, description="jobs the sample phase is cut into")
 
 
 class Range(Section):
@@ -87,21 +89,31 @@ class Sampling(Section):
     """How sample points are drawn, for all benchmarks alike (ANNETTE, section 5.1.2)."""
 
     data_set: Literal["aligned", "noisy", "union", "base"] = Field(
-        "union",
+        default="union",
         description="1 aligned: utilisation 1; 2 noisy: Gaussian noise added; 3 union of both; "
         "base: as drawn, whatever the fitted unrolling",
     )
-    noisy_share: Share = Field(0.5, description="share of noisy points in the union")
-    noise: float = Field(0.5, ge=0, description="standard deviation of the noise, as share of s")
-    aligned_channels: Share = Field(0.94, description="share of channel counts divisible by 8")
-    macs_limit: Whole = Field(350_000_000, description="most MACs of one kernel")
-    network_macs_limit: Whole = Field(2_000_000_000, description="most MACs of one network")
-    elements_limit: Whole = Field(4_000_000, description="most elements of one tensor")
-    weights_limit: Whole = Field(16_000_000, description="most weights in one graph")
-    graph_time_s: Seconds = Field(0.002, description="kernels are repeated to reach this time")
-    kernels_limit: Whole = Field(8, description="most kernels in one graph")
-    ops_per_s: float = Field(1.3e11, gt=0, description="rough peak, used only for `kernels`")
-    bytes_per_s: float = Field(1.5e10, gt=0, description="rough bandwidth, only for `kernels`")
+    noisy_share: Share = Field(default=0.5, description="share of noisy points in the union")
+    noise: float = Field(
+        default=0.5, ge=0, description="standard deviation of the noise, as share of s"
+    )
+    aligned_channels: Share = Field(
+        default=0.94, description="share of channel counts divisible by 8"
+    )
+    macs_limit: Whole = Field(default=350_000_000, description="most MACs of one kernel")
+    network_macs_limit: Whole = Field(default=2_000_000_000, description="most MACs of one network")
+    elements_limit: Whole = Field(default=4_000_000, description="most elements of one tensor")
+    weights_limit: Whole = Field(default=16_000_000, description="most weights in one graph")
+    graph_time_s: Seconds = Field(
+        default=0.002, description="kernels are repeated to reach this time"
+    )
+    kernels_limit: Whole = Field(default=8, description="most kernels in one graph")
+    ops_per_s: float = Field(
+        default=1.3e11, gt=0, description="rough peak, used only for `kernels`"
+    )
+    bytes_per_s: float = Field(
+        default=1.5e10, gt=0, description="rough bandwidth, only for `kernels`"
+    )
 
 
 class MultiLayer(Section):
@@ -115,10 +127,10 @@ class MultiLayer(Section):
 class Fit(Section):
     """Sizes of the statistical models."""
 
-    trees: Whole = Field(64, description="trees of a random forest")
-    minimum_leaf: Whole = Field(1, description="fewest training rows in a leaf")
+    trees: Whole = Field(default=64, description="trees of a random forest")
+    minimum_leaf: Whole = Field(default=1, description="fewest training rows in a leaf")
     feature_share: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.7, description="share of the features tried at each split"
+        default=0.7, description="share of the features tried at each split"
     )
 
 
@@ -135,7 +147,7 @@ class Evaluation(Section):
     networks: list[str] = Field(default_factory=list, description="names from the network zoo")
     keras: list[str] = Field(default_factory=list, description="keras.applications classes")
     nasbench: NasBench = NasBench()
-    rounds: Whole = Field(20, description="round-robin rounds; the lower quartile counts")
+    rounds: Whole = Field(default=20, description="round-robin rounds; the lower quartile counts")
 
     @field_validator("networks", "keras")
     @classmethod

@@ -27,11 +27,15 @@ def plan_cases(
     """Cases of one phase, or of both without one; samples know the fitted unrolling if given."""
     cases: list[BenchmarkCase] = []
     if phase != Phase.SAMPLES:
-        cases += plan_sweeps(config.sweeps)
+        cases += plan_sweeps({str(name): sweep for name, sweep in config.sweeps.items()})
     if phase != Phase.SWEEPS:
         sizes = read_unrolling(unrolling) if unrolling else None
         cases += plan_samples(
-            config.samples, config.multi_layer, config.seed, config.sampling, sizes
+            {str(name): count for name, count in config.samples.items()},
+            config.multi_layer,
+            config.seed,
+            config.sampling,
+            sizes,
         )
     return unique(cases)
 

@@ -348,12 +348,6 @@ def sample_case(
     )
 
 
-def _sample(
-    benchmark: str, seed: int, sampling: Sampling, sizes: Sizes, index: int
-) -> BenchmarkCase:
-    return sample_case(benchmark, index, seed, sampling, sizes)
-
-
 def _distinct(draw: Callable[[int], BenchmarkCase], count: int, what: str) -> list[BenchmarkCase]:
     """The first `count` different cases of a sequence."""
     found: dict[str, BenchmarkCase] = {}
@@ -378,9 +372,8 @@ def plan_samples(
     """
     cases: list[BenchmarkCase] = []
     for benchmark, count in {**samples, **multi_layer.model_dump()}.items():
-        draw = partial(
-            _sample, benchmark, seed, sampling, dict((unrolling or {}).get(benchmark, {}))
-        )
+        sizes = dict((unrolling or {}).get(benchmark, {}))
+        draw = partial(sample_case, benchmark, seed=seed, sampling=sampling, sizes=sizes)
         cases += _distinct(draw, count, benchmark)
     return cases
 

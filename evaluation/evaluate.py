@@ -86,11 +86,12 @@ def layer_rows(
         rows = {layer.name: layer for layer in estimate.layers}
         for name in dict.fromkeys((*measured, *rows)):
             real, guess = measured.get(name), rows.get(name)
-            operation = real.executed.operation if real else guess.operation
-            if real and guess:
-                status = "inserted" if operation == "reorder" else "matched"
+            if real is not None:
+                operation, status = real.executed.operation, "matched" if guess else "missing"
             else:
-                status = "missing" if real else "extra"
+                operation, status = rows[name].operation, "extra"
+            if status == "matched" and operation == "reorder":
+                status = "inserted"
             measured_s = real.time_s if real else 0.0
             yield {
                 **base,

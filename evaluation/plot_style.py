@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -62,9 +63,15 @@ def new_figure(width_in: float, height_in: float) -> Figure:
 
 
 def plain_log_ticks(axes: Axes, *, x: bool = False, y: bool = False) -> None:
-    """Decimal instead of power-of-ten labels on logarithmic axes."""
+    """Decimal instead of power-of-ten labels on logarithmic axes whose limits are set.
+
+    Steps of 1, 2, 5 where there are few decades.
+    """
     for wanted, axis in ((x, axes.xaxis), (y, axes.yaxis)):
         if wanted:
+            low, high = axis.get_view_interval()
+            steps = (1.0, 2.0, 5.0) if high < 300 * low else (1.0,)
+            axis.set_major_locator(mpl.ticker.LogLocator(subs=steps))
             axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
             axis.set_minor_formatter(mpl.ticker.NullFormatter())
 

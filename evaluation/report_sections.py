@@ -178,11 +178,6 @@ def _worst_table(layers: pd.DataFrame) -> Table:
 def mapping_section(evaluation: Evaluation) -> Section:
     """Table 4, figure 8 and the rules of every tree that decides something."""
     trees = _trees(evaluation.platform.mapping)
-    constant = [
-        f"{_pair_text(pair)}: {_constant(node)}"
-        for pair, node in trees.items()
-        if not node.branches
-    ]
     deciding = {pair: node for pair, node in trees.items() if node.branches}
     drawn = sorted(deciding, key=_figure8_first(deciding))[:MOST_TREES_DRAWN]
     forests = evaluation.platform.mapping.fusion
@@ -198,14 +193,10 @@ def mapping_section(evaluation: Evaluation) -> Section:
         Rules(f"Fusing {_pair_text(p)}", tree_rules(forests[p], EDGE_FEATURES))
         for p in sorted(deciding)
     ]
-    text = (
-        "Pairs with one answer whatever the parameters: " + "; ".join(sorted(constant)) + "."
-        if constant
-        else "Every pair's tree depends on parameters.",
-        "Pairs without a tree are taken as not fused.",
-    )
+    text = ("Pairs without a tree, of their own or of any other layer's, are taken as not fused.",)
     table = paper_tables.table4(evaluation.mapping, evaluation.facts.platform)
-    return Section("Mapping models", text, (table,), tuple(pictures), tuple(rules))
+    tables = (table, _constant_table(trees))
+    return Section("Mapping models", text, tables, tuple(pictures), tuple(rules))
 
 
 def _trees(mapping: MappingModel) -> dict[str, Node]:
@@ -217,8 +208,20 @@ def _pair_text(pair: str) -> str:
     return f"{'any other layer' if producer == '*' else producer} → {consumer}"
 
 
-def _constant(node: Node) -> str:
-    return "fused" if (node.probability or 0) > 0.5 else "not fused"
+def _constant_table(trees: dict[str, Node]) -> Table:
+    """What each layer is always or never fused with, whatever the parameters."""
+    answers: dict[str, tuple[list[str], list[str]]] = {}
+    for pair in sorted(pair for pair, node in trees.items() if not node.branches):
+        producer, _, consumer = _pair_text(pair).partition(" → ")
+        always, never = answers.setdefault(producer, ([], []))
+        (always if (trees[pair].probability or 0) > 0.5 else never).append(consumer)
+    lines = [
+        {"Layer": producer, "Always fused with": ", ".join(a), "Never fused with": ", ".join(n)}
+        for producer, (a, n) in answers.items()
+    ]
+    return Table(
+        "constant_mappings", "Pairs with one answer whatever the parameters", pd.DataFrame(lines)
+    )
 
 
 def _figure8_first(trees: dict[str, Node]) -> Callable[[str], tuple[bool, int, str]]:

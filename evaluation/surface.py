@@ -72,7 +72,8 @@ def measured_points(table: pd.DataFrame, where: Slice) -> pd.DataFrame:
         **dict.fromkeys(("batch", "stride_height", "stride_width", "dilation", "groups"), 1),
     }
     on = np.logical_and.reduce([table[name] == value for name, value in fixed.items()])
-    on &= (table[["channels", "filters"]].max(axis=1) <= where.largest).to_numpy()
+    for name in ("channels", "filters"):
+        on &= table[name].between(where.smallest, where.largest).to_numpy()
     return table.loc[on, ["channels", "filters", "ops", "time_s"]].reset_index(drop=True)
 
 

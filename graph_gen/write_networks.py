@@ -1,4 +1,4 @@
-"""Commands: write networks of the zoo, or sampled from NASBench-101's cell space, as Strata JSON."""
+"""Commands: write networks of the zoo, or of NASBench-101's cell space, as Strata JSON."""
 
 from pathlib import Path
 from typing import Annotated

@@ -10,10 +10,12 @@ rule evaluate:
         directory(f"{RESULTS}/{{platform}}/evaluation"),
     log:
         f"{RESULTS}/logs/{{platform}}/evaluate.log",
+    params:
+        python=executable,
     message:
         "estimating the measured networks of {wildcards.platform}"
     shell:
-        "{executable} -m evaluation.evaluate {input.networks} --platform {input.model}"
+        "{params.python} -m evaluation.evaluate {input.networks} --platform {input.model}"
         " --fit-report {input.report} --output {output} > {log} 2>&1"
 
 
@@ -27,10 +29,11 @@ rule report:
     log:
         f"{RESULTS}/logs/{{platform}}/report.log",
     params:
+        python=executable,
         summary=f"{RESULTS}/evaluation/summary.csv",
     message:
         "report of {wildcards.platform}"
     shell:
-        "{executable} -m evaluation.write_report --evaluation {input.evaluation}"
+        "{params.python} -m evaluation.write_report --evaluation {input.evaluation}"
         " --tables {input.tables} --platform {input.model} --summary {params.summary}"
         " --output {output} > {log} 2>&1"

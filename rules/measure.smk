@@ -1,36 +1,5 @@
 """Planning and measuring. Only one job at a time may use a device, and nothing runs beside it."""
 
-from glob import glob
-
-# An edit of the code that measures must measure anew; Snakemake sees files, not imports.
-MEASURING_CODE = sorted(
-    glob("graph_gen/**/*.*", recursive=True)
-    + glob("hardware_modules/*.py")
-    + [
-        "benchmark/plan.py",
-        "benchmark/sampling.py",
-        "benchmark/sweep.py",
-        "benchmark/runner.py",
-    ]
-)
-CHUNKS = {
-    "sweeps": RUN.measurement.sweep_chunks,
-    "samples": RUN.measurement.sample_chunks,
-}
-
-
-def shards(phase):
-    """Shards of one phase, for a rule's input."""
-    return [
-        f"{RESULTS}/{{platform}}/shards/{phase}-{chunk}.jsonl"
-        for chunk in range(CHUNKS[phase])
-    ]
-
-
-def platform_description(wildcards):
-    """The platform's YAML."""
-    return platform_file(CONFIG_FILE, wildcards.platform)
-
 
 rule plan_sweeps:
     input:
@@ -40,10 +9,12 @@ rule plan_sweeps:
         f"{RESULTS}/{{platform}}/plan/sweeps.jsonl",
     log:
         f"{RESULTS}/logs/{{platform}}/plan_sweeps.log",
+    params:
+        python=executable,
     message:
         "which sweeps to measure on {wildcards.platform}"
     shell:
-        "{executable} -m benchmark.make_plan --config {input.config} --phase sweeps"
+        "{params.python} -m benchmark.make_plan --config {input.config} --phase sweeps"
         " --platform {wildcards.platform} --output {output} 2> {log}"
 
 
@@ -56,10 +27,12 @@ rule plan_samples:
         f"{RESULTS}/{{platform}}/plan/samples.jsonl",
     log:
         f"{RESULTS}/logs/{{platform}}/plan_samples.log",
+    params:
+        python=executable,
     message:
         "which points to measure on {wildcards.platform}, knowing its unrolling"
     shell:
-        "{executable} -m benchmark.make_plan --config {input.config} --phase samples"
+        "{params.python} -m benchmark.make_plan --config {input.config} --phase samples"
         " --platform {wildcards.platform} --unrolling {input.unrolling}"
         " --output {output} 2> {log}"
 
@@ -80,6 +53,7 @@ rule measure_chunk:
     resources:
         device=1,
     params:
+        python=executable,
         chunks=lambda wildcards: CHUNKS[wildcards.phase],
         repeats=RUN.measurement.repeats,
         warmup=RUN.measurement.warmup,
@@ -88,7 +62,7 @@ rule measure_chunk:
         "measuring {wildcards.phase} on {wildcards.platform}: chunk {wildcards.chunk} of"
         " {params.chunks}"
     shell:
-        "{executable} -m benchmark.measure_chunk --plan {input.plan} --chunk {wildcards.chunk}"
+        "{params.python} -m benchmark.measure_chunk --plan {input.plan} --chunk {wildcards.chunk}"
         " --chunks {params.chunks} --platform-file {input.platform} --repeats {params.repeats}"
         " --warmup {params.warmup} --time-limit {params.limit} --output {output} 2> {log}"
 
@@ -109,10 +83,11 @@ rule measure_networks:
     resources:
         device=1,
     params:
+        python=executable,
         pairs=[f"{group}={path}" for group, paths in NETWORKS.items() for path in paths],
         rounds=RUN.evaluation.rounds,
     message:
         "measuring whole networks on {wildcards.platform}, {params.rounds} rounds"
     shell:
-        "{executable} -m benchmark.measure_networks {params.pairs} --rounds {params.rounds}"
+        "{params.python} -m benchmark.measure_networks {params.pairs} --rounds {params.rounds}"
         " --platform-file {input.platform} --output {output} 2> {log}"

@@ -8,10 +8,12 @@ rule sweep_tables:
         directory(f"{RESULTS}/{{platform}}/sweep_tables"),
     log:
         f"{RESULTS}/logs/{{platform}}/sweep_tables.log",
+    params:
+        python=executable,
     message:
         "matching the sweeps of {wildcards.platform} with their graphs"
     shell:
-        "{executable} -m benchmark.make_tables {input} --output {output} > {log} 2>&1"
+        "{params.python} -m benchmark.make_tables {input} --output {output} > {log} 2>&1"
 
 
 rule unrolling:
@@ -21,10 +23,12 @@ rule unrolling:
         f"{RESULTS}/{{platform}}/unrolling.json",
     log:
         f"{RESULTS}/logs/{{platform}}/unrolling.log",
+    params:
+        python=executable,
     message:
         "fitting s and alpha of {wildcards.platform} (equations 3 and 4)"
     shell:
-        "{executable} -m model_gen.fit_unrolling {input} --output {output} > {log} 2>&1"
+        "{params.python} -m model_gen.fit_unrolling {input} --output {output} > {log} 2>&1"
 
 
 rule tables:
@@ -35,10 +39,12 @@ rule tables:
         directory(f"{RESULTS}/{{platform}}/tables"),
     log:
         f"{RESULTS}/logs/{{platform}}/tables.log",
+    params:
+        python=executable,
     message:
         "matching all profiles of {wildcards.platform} with their graphs"
     shell:
-        "{executable} -m benchmark.make_tables {input} --output {output} > {log} 2>&1"
+        "{params.python} -m benchmark.make_tables {input} --output {output} > {log} 2>&1"
 
 
 rule platform_model:
@@ -54,6 +60,7 @@ rule platform_model:
         f"{RESULTS}/logs/{{platform}}/platform_model.tsv"
     threads: 2
     params:
+        python=executable,
         run=RUN.name,
         seed=RUN.seed,
         trees=RUN.fit.trees,
@@ -61,7 +68,7 @@ rule platform_model:
     message:
         "fitting and stacking the models of {wildcards.platform}"
     shell:
-        "{executable} -m model_gen.fit_platform {input.tables} --unrolling {input.unrolling}"
+        "{params.python} -m model_gen.fit_platform {input.tables} --unrolling {input.unrolling}"
         " --platform {wildcards.platform} --run {params.run} --seed {params.seed}"
         " --trees {params.trees} --minimum-leaf {params.minimum_leaf}"
         " --output {output.model} --report {output.report} > {log} 2>&1"

@@ -18,10 +18,12 @@ rule zoo_network:
         f"{RESULTS}/networks/table2/{{name}}.json",
     log:
         f"{RESULTS}/logs/networks/table2/{{name}}.log",
+    params:
+        python=executable,
     message:
         "network {wildcards.name} of ANNETTE's Table 2"
     shell:
-        "{executable} -m graph_gen.write_networks zoo {wildcards.name} {output} 2> {log}"
+        "{params.python} -m graph_gen.write_networks zoo {wildcards.name} {output} 2> {log}"
 
 
 rule nasbench_networks:
@@ -30,13 +32,14 @@ rule nasbench_networks:
     log:
         f"{RESULTS}/logs/networks/nasbench.log",
     params:
+        python=executable,
         number=RUN.evaluation.nasbench.count,
         seed=RUN.evaluation.nasbench.seed,
-        folder=f"{RESULTS}/networks/nasbench",
+        folder=lambda wildcards, output: Path(output[0]).parent,
     message:
         "{params.number} networks of NASBench-101's cell space"
     shell:
-        "{executable} -m graph_gen.write_networks nasbench {params.folder}"
+        "{params.python} -m graph_gen.write_networks nasbench {params.folder}"
         " --count {params.number} --seed {params.seed} 2> {log}"
 
 
@@ -47,9 +50,10 @@ rule keras_network:
     log:
         f"{RESULTS}/logs/networks/keras/{{name}}.log",
     params:
-        folder=f"{RESULTS}/networks/keras",
+        python=executable,
+        folder=lambda wildcards, output: Path(output.xml).parent,
     message:
         "Keras application {wildcards.name}"
     shell:
-        "{executable} -m graph_gen.keras_networks {wildcards.name} --output {params.folder}"
+        "{params.python} -m graph_gen.keras_networks {wildcards.name} --output {params.folder}"
         " > {log} 2>&1"

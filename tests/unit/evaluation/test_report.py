@@ -86,7 +86,7 @@ def test_page_is_self_contained_and_complete(written):
         assert text in page
     assert "3 benchmark points measured, 2 refused; median cost per point 0.040 s, 75%" in page
     assert "if producer channels &lt;= 64" in page
-    assert "any other layer → activation: fused" in page
+    assert "<td>any other layer</td><td>activation</td><td></td>" in page
 
 
 def test_markdown_links_figures_and_tables_are_beside_it(written):

@@ -4,12 +4,14 @@ import numpy as np
 import openvino
 import pytest
 
+from graph_gen.benchmarks import build
 from hardware_modules.openvino_builder import (
     build_model,
     layer_of,
     node_name,
     random_values,
 )
+from hardware_modules.registry import create
 from strata import operations as op
 from strata.builder import GraphBuilder
 from strata.errors import UnsupportedLayer
