@@ -14,13 +14,12 @@ import numpy as np
 import pandas as pd
 import typer
 
-from benchmark.matcher import Match, match
+from benchmark.matcher import FUSED, POSSIBLY_FUSED, Match, match
 from benchmark.shards import read_shard
-from evaluation.frames import COUNTS, KINDS
+from evaluation.frames import COUNTS, KINDS, LAYER_COLUMNS, NETWORK_COLUMNS
 from strata.atomic import replacing
 from strata.console import exits_cleanly
 from strata.estimate import Estimate, estimate_executed
-from strata.execution import ExecutedLayer
 from strata.graph import Graph
 from strata.graph_json import graph_from_dict
 from strata.mapping import apply_mapping, fuse, pair_key
@@ -108,33 +107,24 @@ def layer_rows(
             }
 
 
-def _pairs(graph: Graph, groups: Sequence[ExecutedLayer]) -> dict[tuple[str, str], bool]:
-    """Whether each pair of directly connected layers executes as one."""
-    owner = {layer.name: i for i, group in enumerate(groups) for layer in group.layers}
-    return {
-        (producer, layer.name): owner[producer] == owner[layer.name]
-        for layer in graph.layers
-        for producer in layer.inputs
-        if producer in owner and layer.name in owner
-    }
-
-
 def mapping_counts(
     graph: Graph, found: Match, platform: PlatformModel, counts: dict[str, dict[str, int]]
 ) -> None:
-    """Add the confusion counts of predicted against executed fusions, per pair of operations."""
-    executed_graph = found.graph
-    predicted_graph = move_strides(graph) if platform.mapping.moves_strides else graph
-    predicted = [ExecutedLayer(g[0], tuple(g[1:])) for g in fuse(predicted_graph, platform.mapping)]
-    actual = _pairs(executed_graph, [layer.executed for layer in found.layers])
-    guessed = _pairs(predicted_graph, predicted)
-    for (producer, consumer), truth in actual.items():
-        if (producer, consumer) not in guessed:
-            continue
-        guess = guessed[producer, consumer]
-        key = pair_key(executed_graph[producer].operation, executed_graph[consumer].operation)
-        name = ("true" if guess == truth else "false") + ("_positive" if guess else "_negative")
-        counts[key][name] += 1
+    """Add the confusion counts of predicted against executed fusions, per pair of operations.
+
+    The producer's operation is that of the group a layer could join, as in the mapping model.
+    """
+    moved = move_strides(graph) if platform.mapping.moves_strides else graph
+    groups = fuse(moved, platform.mapping)
+    guessed = {layer.name: i for i, group in enumerate(groups) for layer in group}
+    for measured in found.layers:
+        root = measured.executed
+        for consumer, operation, flag in measured.following:
+            if flag == POSSIBLY_FUSED or root.name not in guessed or consumer not in guessed:
+                continue
+            guess, truth = guessed[root.name] == guessed[consumer], flag == FUSED
+            name = ("true" if guess == truth else "false") + ("_positive" if guess else "_negative")
+            counts[pair_key(root.operation, operation)][name] += 1
 
 
 def mapping_frame(counts: Mapping[str, Mapping[str, int]], data_set: str) -> pd.DataFrame:
@@ -203,8 +193,8 @@ def evaluate(
         layers += layer_rows(record, profile, found, estimates)
         mapping_counts(graph, found, model, counts)
     frames = {
-        "networks": pd.DataFrame(networks),
-        "layers": pd.DataFrame(layers),
+        "networks": pd.DataFrame(networks, columns=None if networks else NETWORK_COLUMNS),
+        "layers": pd.DataFrame(layers, columns=None if layers else LAYER_COLUMNS),
         "mapping": pd.concat([mapping_frame(counts, "networks"), _validation_frame(fit_report)]),
         "refused": pd.DataFrame(refused, columns=["set", "network", "reason"]),
     }
