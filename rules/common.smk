@@ -1,17 +1,15 @@
 """What several rules share."""
 
-from glob import glob
-
 # An edit of the code that measures must measure anew; Snakemake sees files, not imports.
 MEASURING_CODE = sorted(
-    glob("graph_gen/**/*.*", recursive=True)
-    + glob("hardware_modules/*.py")
-    + [
-        "benchmark/plan.py",
-        "benchmark/sampling.py",
-        "benchmark/sweep.py",
+    str(path)
+    for pattern in (
+        "graph_gen/**/*.py",
+        "graph_gen/descriptions/*.yaml",
+        "hardware_modules/*.py",
         "benchmark/runner.py",
-    ]
+    )
+    for path in Path(workflow.basedir).glob(pattern)
 )
 CHUNKS = {
     "sweeps": RUN.measurement.sweep_chunks,

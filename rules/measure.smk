@@ -71,7 +71,7 @@ rule measure_networks:
     input:
         networks=[path for paths in NETWORKS.values() for path in paths],
         platform=platform_description,
-        code=MEASURING_CODE + ["benchmark/measure_networks.py"],
+        code=MEASURING_CODE,
     output:
         f"{RESULTS}/{{platform}}/networks.jsonl",
     log:

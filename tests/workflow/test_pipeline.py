@@ -1,0 +1,95 @@
+"""The pipeline as a user runs it: Snakemake, in a folder of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+import strata
+from strata.platforms import load_platform
+
+ROOT = Path(__file__).parents[2]
+
+
+def snakemake(folder: Path, config: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        *(sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile"),
+        *("--directory", folder, "--configfile", config, "--cores", "2"),
+        *("--resources", "device=1", "--scheduler", "greedy", *arguments),
+    ]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    """A folder in which config/tiny.yaml has been run on this machine's processor."""
+    folder = tmp_path_factory.mktemp("tiny")
+    done = snakemake(folder, ROOT / "config" / "tiny.yaml")
+    assert done.returncode == 0, done.stderr[-4000:]
+    return folder
+
+
+def test_tiny_ends_with_a_platform_model_that_estimates(tiny):
+    platform = load_platform(tiny / "results/tiny/openvino_cpu/openvino_cpu.strata")
+    assert {"convolution", "depthwise_convolution", "dense", "add"} <= set(platform.layer_models)
+    network = tiny / "results/tiny/networks/table2/resnet18.json"
+    estimate = strata.estimate(network, platform)
+    (measured,) = pd.read_parquet(
+        tiny / "results/tiny/openvino_cpu/evaluation/networks.parquet"
+    ).query("network == 'resnet18' and kind == 'mixed' and mapping == 'predicted'")["measured_s"]
+    # no accuracy is asked of 139 graphs, but a wrong unit or a doubled layer would show
+    assert 0.5 < estimate.total_s / measured < 2.0
+
+
+def test_tiny_writes_tables_in_the_papers_form_and_a_tidy_summary(tiny):
+    summary = pd.read_csv(tiny / "results/tiny/evaluation/summary.csv")
+    columns = ["platform", "data_set", "subject", "model", "metric", "value", "unit", "n"]
+    assert list(summary.columns) == columns
+    kinds = {"roofline", "refined", "statistical", "mixed"}
+    assert kinds <= set(summary.query("data_set == 'table2' and metric == 'mape'")["model"])
+    assert (tiny / "results/tiny/openvino_cpu/report/index.html").stat().st_size > 10_000
+
+
+def test_every_planned_case_is_measured_or_refused_with_a_reason(tiny):
+    folder = tiny / "results/tiny/openvino_cpu"
+    planned = sum(len(path.read_text().splitlines()) for path in folder.glob("plan/*.jsonl"))
+    networks = pd.read_parquet(folder / "tables/networks.parquet")
+    refusals = pd.read_parquet(folder / "tables/refusals.parquet")
+    assert len(networks) + len(refusals) == planned
+    assert refusals["reason"].str.len().gt(0).all()
+
+
+def test_a_second_run_has_nothing_to_do(tiny):
+    again = snakemake(tiny, ROOT / "config" / "tiny.yaml", "--dry-run")
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+@pytest.mark.parametrize("name", ["default", "full"])
+def test_larger_configurations_plan_their_jobs(tmp_path, name):
+    plan = snakemake(tmp_path, ROOT / "config" / f"{name}.yaml", "--dry-run", "--quiet")
+    assert plan.returncode == 0, plan.stderr[-2000:]
+
+
+def test_an_illegal_configuration_stops_before_anything_runs(tmp_path):
+    data = yaml.safe_load((ROOT / "config" / "tiny.yaml").read_text())
+    data["measurement"]["repaets"] = 3
+    config = tmp_path / "wrong.yaml"
+    config.write_text(yaml.safe_dump(data))
+    failed = snakemake(tmp_path, config)
+    assert failed.returncode != 0
+    assert "'measurement.repaets' is unknown; legal:" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_floors_are_kept():
+    lint = Path(sys.executable).parent / "lint-imports"
+    environment = os.environ | {"NO_COLOR": "1"}
+    done = subprocess.run(
+        [lint], cwd=ROOT, capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stdout
