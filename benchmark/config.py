@@ -50,7 +50,7 @@ class Measurement(Section):
     repeats: Whole = Field(default=20, description="timed runs per graph (ANNETTE, section 4)")
     warmup: Count = Field(default=2, description="untimed runs before them")
     device_time_s: float = Field(
-        default=0.08, ge=0, description="shorter graphs run more often, up to five times `repeats`"
+        default=0.12, ge=0, description="shorter graphs run more often, up to five times `repeats`"
     )
     time_limit_s: Seconds = Field(
         default=60.0, description="a point that takes longer is a refusal"

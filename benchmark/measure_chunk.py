@@ -23,7 +23,7 @@ def measure_chunk(
     warmup: Annotated[int, typer.Option(min=0, help="Untimed runs before them.")] = 2,
     device_time: Annotated[
         float, typer.Option(min=0, help="Run short graphs more often, for this many seconds.")
-    ] = 0.08,
+    ] = 0.12,
     time_limit: Annotated[float, typer.Option(min=0.01, help="Seconds one case may take.")] = 60.0,
 ) -> None:
     """Measure a chunk of a plan; started again after a kill, it measures only what is missing.

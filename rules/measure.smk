@@ -58,13 +58,15 @@ rule measure_chunk:
         repeats=RUN.measurement.repeats,
         warmup=RUN.measurement.warmup,
         limit=RUN.measurement.time_limit_s,
+        device_time=RUN.measurement.device_time_s,
     message:
         "measuring {wildcards.phase} on {wildcards.platform}: chunk {wildcards.chunk} of"
         " {params.chunks}"
     shell:
         "{params.python} -m benchmark.measure_chunk --plan {input.plan} --chunk {wildcards.chunk}"
         " --chunks {params.chunks} --platform-file {input.platform} --repeats {params.repeats}"
-        " --warmup {params.warmup} --time-limit {params.limit} --output {output} 2> {log}"
+        " --warmup {params.warmup} --time-limit {params.limit}"
+        " --device-time {params.device_time} --output {output} 2>&1 | tee {log}"
 
 
 rule measure_networks:
@@ -90,4 +92,4 @@ rule measure_networks:
         "measuring whole networks on {wildcards.platform}, {params.rounds} rounds"
     shell:
         "{params.python} -m benchmark.measure_networks {params.pairs} --rounds {params.rounds}"
-        " --platform-file {input.platform} --output {output} 2> {log}"
+        " --platform-file {input.platform} --output {output} 2>&1 | tee {log}"
