@@ -21,9 +21,9 @@ def measure_chunk(
     chunks: Annotated[int, typer.Option(help="Into how many chunks the plan is cut.")] = 1,
     repeats: Annotated[int, typer.Option(min=1, help="Timed runs per graph.")] = 20,
     warmup: Annotated[int, typer.Option(min=0, help="Untimed runs before them.")] = 2,
-    device_time: Annotated[
-        float, typer.Option(min=0, help="Run short graphs more often, for this many seconds.")
-    ] = 0.12,
+    device_share: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Run more often until the device had this share.")
+    ] = 0.65,
     time_limit: Annotated[float, typer.Option(min=0.01, help="Seconds one case may take.")] = 60.0,
 ) -> None:
     """Measure a chunk of a plan; started again after a kill, it measures only what is missing.
@@ -33,7 +33,7 @@ def measure_chunk(
     """
     platform = load_platform(platform_file)
     cases = chunk_of(read_plan(plan), chunk, chunks)
-    job = Job(platform.module, dict(platform.options), repeats, warmup, time_limit, device_time)
+    job = Job(platform.module, dict(platform.options), repeats, warmup, time_limit, device_share)
     summary = measure_cases(cases, job, output, platform.name)
     points = max(summary.points, 1)
     typer.echo(

@@ -39,7 +39,7 @@ from strata.profile_json import profile_to_dict
 # Runs of one graph that differ more than this (median over lower quartile) were disturbed.
 STEADY_SPREAD = 1.15
 _MOST_ATTEMPTS = 3
-_MOST_EXTRA_RUNS = 4  # times `repeats`: every reading is kept, so records must stay small
+_MOST_EXTRA_RUNS = 5  # times `repeats`: every reading is kept, so records must stay small
 _START_LIMIT_S = 120.0
 
 Build = Callable[[str, Mapping[str, Any]], Graph]
@@ -51,9 +51,9 @@ Row = dict[str, Any]
 class Job:
     """How to measure: the module and its options, runs per graph, seconds per case.
 
-    A graph whose runs are over sooner than `device_time_s` is run more often, up to five times
-    `repeats`: short layers need more readings for the same precision. `create` and `build` must
-    be importable functions, since the worker is a fresh process.
+    A graph runs more often, up to five times `repeats` beside them, until the device has had
+    `device_share` of the time the graph cost: what was built with effort is measured well.
+    `create` and `build` must be importable functions, since the worker is a fresh process.
     """
 
     module: str
@@ -61,14 +61,14 @@ class Job:
     repeats: int = 20
     warmup: int = 2
     time_limit_s: float = 60.0
-    device_time_s: float = 0.0
+    device_share: float = 0.0
     create: Create = create
     build: Build = build
 
     @property
     def fingerprint(self) -> str:
         """Changes when rows measured before would not be comparable."""
-        rule = [self.module, self.options, self.repeats, self.warmup, self.device_time_s]
+        rule = [self.module, self.options, self.repeats, self.warmup, self.device_share]
         text = json.dumps(rule, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -110,20 +110,21 @@ def _other_core_load(before_s: float | None, own_s: float, wall_s: float) -> flo
     return min(1.0, max(0.0, (after_s - before_s - own_s) / (wall_s * others)))
 
 
-def _extra_runs(job: Job, device_s: float) -> int:
-    """Runs still missing until the graph has had its `device_time_s`."""
-    if device_s >= job.device_time_s:
+def _extra_runs(job: Job, device_s: float, other_s: float) -> int:
+    """Runs still missing until the device has had its share."""
+    wanted_s = other_s * job.device_share / (1.0 - job.device_share)
+    if device_s >= wanted_s:
         return 0
     run_s = device_s / (job.repeats + job.warmup)
-    return min(_MOST_EXTRA_RUNS * job.repeats, math.ceil((job.device_time_s - device_s) / run_s))
+    return min(_MOST_EXTRA_RUNS * job.repeats, math.ceil((wanted_s - device_s) / run_s))
 
 
-def _attempt(module: HardwareModule, graph: Graph, job: Job) -> tuple[Profile, float]:
-    """One fresh compile and its runs; seconds inside the runs."""
+def _attempt(module: HardwareModule, graph: Graph, job: Job, begun: float) -> tuple[Profile, float]:
+    """One fresh compile and its runs; seconds inside the runs. `begun`: when the case was."""
     compiled = module.compile(graph)
     start = time.perf_counter()
     report = module.profile(compiled, job.repeats, job.warmup)
-    if extra := _extra_runs(job, time.perf_counter() - start):
+    if extra := _extra_runs(job, time.perf_counter() - start, start - begun):
         report = module.profile(compiled, extra, 0)
     device_s = time.perf_counter() - start
     return module.parse(report, graph), device_s
@@ -133,14 +134,14 @@ def _steadiest(
     module: HardwareModule, graph: Graph, job: Job, start: float
 ) -> tuple[Profile, float, int]:
     """Measure again while the runs disagree and time allows; profile, device seconds, attempts."""
-    best, device_s = _attempt(module, graph, job)
+    best, device_s = _attempt(module, graph, job, start)
     attempts = 1
     while (
         spread(best.samples_s) > STEADY_SPREAD
         and attempts < _MOST_ATTEMPTS
         and 2 * (time.perf_counter() - start) < job.time_limit_s
     ):
-        again, more_s = _attempt(module, graph, job)
+        again, more_s = _attempt(module, graph, job, time.perf_counter())
         device_s += more_s
         attempts += 1
         if spread(again.samples_s) < spread(best.samples_s):

@@ -40,7 +40,8 @@ def export(
 
     keras.utils.set_random_seed(0)
     model = getattr(keras.applications, name)(weights=None)
-    size = model.input_shape[1:]
+    # some leave height and width open: those were published for 224 pixels
+    size = [extent or 224 for extent in model.input_shape[1:]]
     converted = openvino.convert_model(model, input=[1, *size])
     converted.set_friendly_name(name)
     output.mkdir(parents=True, exist_ok=True)

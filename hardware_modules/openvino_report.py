@@ -26,22 +26,23 @@ _REQUIRED = {
 _INSERTED = ("Reorder", "Transpose", "Convert")
 
 
-def window_mean_us(counters_us: Sequence[int], first: int) -> float:
-    """Mean time of the runs after the first `first` ones, microseconds.
+def window_mean_us(counters_us: Sequence[int], inferences: Sequence[int], first: int) -> float:
+    """Mean time of one inference after the first `first` samples, microseconds.
 
-    `counters_us[k - 1]` is c_k, the whole microseconds of the mean over runs 1 to k, so the sum
-    over these k runs lies in [k c_k, k (c_k + 1)). The window's sum is the difference of two such
-    intervals; the result is the middle of what is possible and not negative, divided by the
-    runs: (N (c_N + 1/2) - w (c_w + 1/2)) / (N - w) unless the lower end would be below 0.
+    `inferences[k]` counts those of sample k; `counters_us[k]` is c_k, the whole microseconds of
+    the mean over all up to its end, so that the sum over these n lies in [n c_k, n (c_k + 1)).
+    The window's sum is the difference of two such intervals; the result is the middle of what is
+    possible and not negative: (N (c_N + 1/2) - w (c_w + 1/2)) / (N - w) for w inferences before
+    and N in all, unless the lower end would be below 0.
     """
-    runs = len(counters_us)
+    total, before_n = sum(inferences), sum(inferences[:first])
     before = counters_us[first - 1] if first else 0
     last = counters_us[-1]
-    lowest = runs * last - first * (before + 1 if first else 0)
-    highest = runs * (last + 1) - first * before
+    lowest = total * last - before_n * (before + 1 if first else 0)
+    highest = total * (last + 1) - before_n * before
     if highest <= 0:
         raise MatchError(f"cumulative counters {before} to {last} us cannot come from one history")
-    return (max(lowest, 0) + highest) / 2 / (runs - first)
+    return (max(lowest, 0) + highest) / 2 / (total - before_n)
 
 
 def lower_quartile(samples: Sequence[float]) -> float:
@@ -60,8 +61,11 @@ def wall_times_ns(runs: Sequence[Mapping[str, Any]]) -> tuple[int, float, float]
         raise MatchError("the report has no timed run")
     first = next(index for index, run in enumerate(runs) if not run["warmup"])
     quartile = lower_quartile(timed)
-    window_mean = float(np.mean([run["wall_ns"] for run in runs[first:]]))
-    return first, quartile, quartile / window_mean
+    window = runs[first:]
+    window_mean = np.average(
+        [run["wall_ns"] for run in window], weights=[run["inferences"] for run in window]
+    )
+    return first, quartile, quartile / float(window_mean)
 
 
 def _executed(node: Mapping[str, Any], counters_us: Sequence[int]) -> bool:
@@ -183,6 +187,7 @@ def parse_report(report: Mapping[str, Any], graph: Graph) -> Profile:
     the same runs; the network's time is the lower quartile of the timed runs' wall times.
     """
     first, quartile_ns, robustness = wall_times_ns(report["runs"])
+    inferences = [run["inferences"] for run in report["runs"]]
     nodes = {node["name"]: node for node in report["nodes"]}
     names = {node_name(layer.name): layer.name for layer in graph.layers}
     pairs = zip(report["nodes"], report["counters_us"], strict=True)
@@ -198,7 +203,7 @@ def parse_report(report: Mapping[str, Any], graph: Graph) -> Profile:
                 layers=held,
                 producers=_producers(node, nodes, executed, names),
                 output_shape=tuple(node["output_shape"]) if node["output_shape"] else None,
-                time_s=window_mean_us(counters, first) * robustness * _US,
+                time_s=window_mean_us(counters, inferences, first) * robustness * _US,
                 readings_s=tuple(counter * _US for counter in counters),
             )
             for (node, counters), held in zip(running, layers, strict=True)

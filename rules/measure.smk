@@ -58,7 +58,7 @@ rule measure_chunk:
         repeats=RUN.measurement.repeats,
         warmup=RUN.measurement.warmup,
         limit=RUN.measurement.time_limit_s,
-        device_time=RUN.measurement.device_time_s,
+        device_share=RUN.measurement.device_share,
     message:
         "measuring {wildcards.phase} on {wildcards.platform}: chunk {wildcards.chunk} of"
         " {params.chunks}"
@@ -66,7 +66,7 @@ rule measure_chunk:
         "{params.python} -m benchmark.measure_chunk --plan {input.plan} --chunk {wildcards.chunk}"
         " --chunks {params.chunks} --platform-file {input.platform} --repeats {params.repeats}"
         " --warmup {params.warmup} --time-limit {params.limit}"
-        " --device-time {params.device_time} --output {output} 2>&1 | tee {log}"
+        " --device-share {params.device_share} --output {output} 2>&1 | tee {log}"
 
 
 rule measure_networks:

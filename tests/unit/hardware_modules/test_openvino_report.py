@@ -11,7 +11,7 @@ from strata.errors import MatchError
 
 
 def runs(*pattern):
-    return [{"wall_ns": wall, "warmup": warm} for wall, warm in pattern]
+    return [{"wall_ns": wall, "warmup": warm, "inferences": 1} for wall, warm in pattern]
 
 
 def node(name, kind, names=(), producers=(), shape=(1, 8, 4, 4), primitive="jit_f32"):
@@ -40,22 +40,22 @@ def report_of(nodes, counters, history):
 def test_counters_are_cumulative_means_and_the_warmup_is_taken_out():
     # runs of 100, 50 | 10, 10 us: means 100, 75, 53, 42 (42.5). The timed runs took 10 us each;
     # (4 x 42.5 - 2 x 75.5) / 2 = 9.5. The last counter alone would say 42.
-    assert window_mean_us([100, 75, 53, 42], 2) == pytest.approx(9.5)
+    assert window_mean_us([100, 75, 53, 42], [1] * 4, 2) == pytest.approx(9.5)
 
 
 def test_without_warmup_the_window_is_the_last_mean_plus_the_floors_half():
-    assert window_mean_us([12, 10, 9], 0) == pytest.approx(9.5)
+    assert window_mean_us([12, 10, 9], [1] * 3, 0) == pytest.approx(9.5)
 
 
 def test_a_fast_node_after_a_slow_first_run_keeps_a_positive_time():
     # runs 1 to 4 took 3 us in all (sum in [0, 4)); run 1 took 3 to 4 us: the last three took
     # between 0 and 1 us together, so 0.5 / 3 each.
-    assert window_mean_us([3, 1, 1, 0], 1) == pytest.approx(0.5 / 3)
+    assert window_mean_us([3, 1, 1, 0], [1] * 4, 1) == pytest.approx(0.5 / 3)
 
 
 def test_counters_that_contradict_each_other_are_refused():
     with pytest.raises(MatchError, match="100 to 1 us"):
-        window_mean_us([100, 1], 1)
+        window_mean_us([100, 1], [1, 1], 1)
 
 
 @given(st.lists(st.integers(0, 10_000), min_size=2, max_size=40), st.integers(0, 39))
@@ -66,8 +66,22 @@ def test_the_window_mean_is_within_the_floors_of_the_truth(times_us, first):
     truth = sum(times_us[first:]) / window
     # each floor hides less than 1 us of a mean over N or over `first` runs
     bound = (len(times_us) + first) / 2 / window + 0.5
-    assert abs(window_mean_us(counters, first) - truth) <= bound
-    assert window_mean_us(counters, first) > 0
+    mean = window_mean_us(counters, [1] * len(counters), first)
+    assert abs(mean - truth) <= bound
+    assert mean > 0
+
+
+def test_samples_of_several_inferences_weigh_as_many():
+    # one warm-up of 100 us, then samples of 4 and 5 inferences of 10 us each:
+    # means over 1, 5 and 10 inferences: 100, 28, 19; (10 x 19.5 - 1 x 100.5) / 9 = 10.5
+    assert window_mean_us([100, 28, 19], [1, 4, 5], 1) == pytest.approx(10.5)
+    history = [
+        {"wall_ns": 900, "warmup": True, "inferences": 1},
+        {"wall_ns": 100, "warmup": False, "inferences": 1},
+        {"wall_ns": 200, "warmup": False, "inferences": 3},
+    ]
+    # lower quartile of 100, 200: 125; mean of 100 and three times 200: 175
+    assert wall_times_ns(history) == (1, 125.0, pytest.approx(125 / 175))
 
 
 def test_the_network_time_is_the_lower_quartile_not_the_mean():
