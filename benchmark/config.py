@@ -50,7 +50,8 @@ class Measurement(Section):
     repeats: Whole = Field(default=20, description="timed runs per graph (ANNETTE, section 4)")
     warmup: Count = Field(default=2, description="untimed runs before them")
     device_share: Annotated[float, Field(ge=0, le=0.9)] = Field(
-        default=0.65, description="run a graph more often until the device had this share of its time"
+        default=0.65,
+        description="run a graph more often until the device had this share of its time",
     )
     time_limit_s: Seconds = Field(
         default=60.0, description="a point that takes longer is a refusal"

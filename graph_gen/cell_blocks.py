@@ -60,7 +60,7 @@ def inverted(net: Network, tensor: str, filters: int, stride: int) -> str:
     ratio = net.whole(1, 6)
     body = net.conv(tensor, net.count(net.channels(tensor) * ratio), 1) if ratio > 1 else tensor
     kernel = net.pick((3, 5, 7), (0.6, 0.35, 0.05))
-    if stride == 2 and min(net.size(body)) > kernel and net.chance(0.2):
+    if stride == 2 and min(net.size(body)) > kernel and net.chance(0.3):
         # as Keras does: explicit padding on two sides, then no padding
         side = kernel // 2
         height, width = net.size(body)
@@ -117,9 +117,15 @@ def inception(net: Network, tensor: str, filters: int, stride: int) -> str:
 
 
 def _before(net: Network, tensor: str, filters: int, kernel: int) -> str:
-    """Batch normalisation and activation in front of a bare convolution."""
-    normalised = net.activate(net.add(op.BatchNormalization(), tensor))
-    return net.builder.convolution(normalised, filters, kernel, bias=False)
+    """Batch normalisation (mostly) and activation in front of a bare convolution."""
+    return net.builder.convolution(_activated(net, tensor), filters, kernel, bias=False)
+
+
+def _activated(net: Network, tensor: str) -> str:
+    """An activation that no convolution stands before; its batch norm is often folded away."""
+    if net.chance(0.6):
+        tensor = net.add(op.BatchNormalization(), tensor)
+    return net.activate(tensor)
 
 
 def dense_block(net: Network, tensor: str, filters: int, stride: int) -> str:
@@ -136,8 +142,7 @@ def dense_block(net: Network, tensor: str, filters: int, stride: int) -> str:
 def pre_activation(net: Network, tensor: str, filters: int, stride: int) -> str:
     """Residual block with normalisation before its convolutions (ResNetV2)."""
     shortcut = _shortcut(net, tensor, filters, stride)
-    body = net.activate(net.add(op.BatchNormalization(), tensor))
-    body = net.conv(body, net.count(filters / 2), 3, stride)
+    body = net.conv(_activated(net, tensor), net.count(filters / 2), 3, stride)
     return net.join(net.conv(body, filters, 3, linear=True), shortcut)
 
 
@@ -152,11 +157,14 @@ def cell(net: Network, tensor: str, filters: int, stride: int) -> str:
         if len(vertices) > 1 and net.chance(0.5):
             other = net.pick([vertex for vertex in vertices if vertex != source])
             source = net.join(source, other)
-        match net.pick(("conv3", "conv1", "pool"), (0.5, 0.3, 0.2)):
+        match net.pick(("conv3", "conv1", "separable", "pool"), (0.4, 0.25, 0.15, 0.2)):
             case "conv3":
                 vertices.append(net.conv(source, inner, 3))
             case "conv1":
                 vertices.append(net.conv(source, inner, 1))
+            case "separable":  # activation first, as in NASNet and Xception
+                spread = net.depthwise(net.activate(source), net.pick((3, 5, 7)), linear=True)
+                vertices.append(net.conv(spread, inner, 1, linear=True))
             case _:
                 vertices.append(net.pool(source, "max", 3, 1))
     joined = net.add(op.Concat(), *vertices[-net.whole(2, len(vertices)) :])

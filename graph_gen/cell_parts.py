@@ -138,6 +138,10 @@ class Network:
         channels = self.channels(tensor)
         return self.conv(tensor, channels, kernel, stride, groups=channels, **options)
 
+    def frame(self, tensor: str, before: int, after: int) -> str:
+        """Explicit zero padding of height and width (Keras writes it as a layer)."""
+        return self.add(op.Pad((0, 0, before, before), (0, 0, after, after)), tensor)
+
     def pool(self, tensor: str, kind: str, kernel: int, stride: int, padding: str = "same") -> str:
         """Pooling; SAME padding, or none where that is wished and fits."""
         if min(self.size(tensor)) < kernel:

@@ -23,7 +23,7 @@ SETTINGS: dict[str, Setting] = {
     "size": Setting(0, 640, 0),  # input resolution in pixels; 0: drawn from the seed
     "megamacs": Setting(20, 4000, 1500),  # most multiply-accumulates, in millions
 }
-_SMALLEST_SIZE, _LARGEST_SIZE = 32, 320
+_SMALLEST_SIZE, _LARGEST_SIZE = 32, 512
 _MOST_WEIGHTS = 40_000_000
 _MOST_ELEMENTS = 16 * 1024 * 1024
 _LEAST_MACS = 250e6
@@ -42,24 +42,39 @@ def _style(net: Network) -> Style:
     )
 
 
+def _input(net: Network, channels: int, height: int, width: int) -> str:
+    """Channels first, or last and transposed, as converters leave it; sometimes rescaled."""
+    if net.chance(0.3):
+        tensor = net.builder.input(1, height, width, channels)
+        tensor = net.add(op.Transpose((0, 3, 1, 2)), tensor)
+    else:
+        tensor = net.builder.input(1, channels, height, width)
+    if net.chance(0.1):
+        tensor = net.add(op.Elementwise("multiply", (1, 1, 1, 1)), tensor)
+        tensor = net.add(op.Elementwise("subtract", (1, channels, 1, 1)), tensor)
+    return tensor
+
+
 def _stem(net: Network, size: int) -> str:
     other = round(size * net.pick((0.5, 0.75, 1.5))) if net.chance(0.1) else size
     channels = net.pick((3, 1, 4), (0.92, 0.06, 0.02))
-    tensor = net.builder.input(1, channels, size, other)
+    tensor = _input(net, channels, size, other)
     filters = net.count(net.log_uniform(16, 64) * min(net.width, 1.0))
     if net.chance(0.05):
         return net.conv(tensor, filters, 4, 4, valid=True)
     stride = 1 if size <= 64 and net.chance(0.5) else 2
     kernel = net.pick((3, 5, 7, 11), (0.68, 0.1, 0.2, 0.02))
     valid = net.style.padding == "valid"
-    if stride == 2 and net.chance(0.1):
-        tensor = net.add(op.Pad((0, 0, 0, 0), (0, 0, 1, 1)), tensor)
+    if stride == 2 and net.chance(0.2):
+        tensor = net.frame(tensor, *net.pick(((0, 1), (kernel // 2, kernel // 2))))
         valid = True
     tensor = net.conv(tensor, filters, kernel, stride, valid=valid)
     if net.chance(0.2):
         tensor = net.conv(tensor, net.count(filters * 1.5), 3)
     if size >= 96 and net.chance(0.45):
         kernel, padding = net.pick(((3, "same"), (3, "valid"), (2, "valid")))
+        if padding == "valid" and net.chance(0.4):
+            tensor = net.frame(tensor, 1, 1)
         tensor = net.pool(tensor, "max", kernel, 2, padding)
     return tensor
 

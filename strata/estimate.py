@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from strata.platform_model import PlatformModel
 
 FALLBACK_KIND = "roofline"
+_LEAST_UTILISATION = 0.1
 NO_MODEL = "none"
 _OPS, _BYTES = FEATURES.index("ops"), FEATURES.index("bytes")
 
@@ -221,7 +222,8 @@ def _operation_answers(
         times = fitted[name].time_s(matrix[rows])
         for row, time_s in zip(rows, times.tolist(), strict=True):
             if isfinite(time_s) and time_s > 0:
-                bound, utilisation = _explained(matrix[row], time_s, fitted[name].peaks)
+                peaks = fitted.get(FALLBACK_KIND, fitted[name]).peaks
+                bound, utilisation = _explained(matrix[row], time_s, peaks)
                 answers[row] = _Answer(time_s, bound, utilisation, name, name != kind)
     return [
         answers[row] if row in answers else _without_model(matrix[row], operation, model)
@@ -230,18 +232,16 @@ def _operation_answers(
 
 
 def _explained(row: np.ndarray, time_s: float, peaks: Roofline) -> tuple[str, float | None]:
-    """What bounds a layer of a known time, and the part of that peak it attains.
+    """The roof a layer lies under, and the part of that peak it attains in its time.
 
-    The same as the model's `bound` and `utilisation`, without asking its forest again.
+    "overhead" where it attains less than a tenth of either: neither roof explains its time.
     """
-    ops, moved_bytes = float(row[_OPS]), float(row[_BYTES])
-    if ops == 0 and moved_bytes == 0:
-        return "overhead", None
-    memory_s = moved_bytes / (peaks.peak_bytes_per_s or inf)
-    if peaks.peak_ops_per_s is None:
-        return "memory", min(memory_s / time_s, 1.0)
-    bound = "compute" if time_s > memory_s else "memory"
-    return bound, min(ops / peaks.peak_ops_per_s / time_s, 1.0)
+    memory_s = float(row[_BYTES]) / (peaks.peak_bytes_per_s or inf)
+    compute_s = float(row[_OPS]) / (peaks.peak_ops_per_s or inf)
+    utilisation = min(max(memory_s, compute_s) / time_s, 1.0)
+    if utilisation < _LEAST_UTILISATION:
+        return "overhead", utilisation or None
+    return "compute" if compute_s > memory_s else "memory", utilisation
 
 
 def _without_model(row: np.ndarray, operation: str, model: "PlatformModel") -> _Answer:

@@ -11,14 +11,15 @@ Shape = tuple[int, ...]
 Pair = tuple[int, int]
 Padding = tuple[int, int, int, int]
 
+# In the order of their cost on a processor: the feature "activation" counts in it.
 ACTIVATIONS = (
     "relu",
     "relu6",
     "leaky_relu",
-    "sigmoid",
     "hard_sigmoid",
-    "swish",
     "hard_swish",
+    "sigmoid",
+    "swish",
     "tanh",
     "gelu",
     "elu",

@@ -46,3 +46,12 @@ def test_nothing_moved_at_all_leaves_the_floor():
     peaks = fit_peaks(table([0, 0], [0, 0], [3e-6, 2e-6]))
     assert peaks.roofline.peak_bytes_per_s is None
     assert peaks.roofline.floor_s == pytest.approx(2e-6)
+
+
+def test_one_row_in_a_thousand_does_not_set_the_roof_but_stays_below_the_ceiling():
+    time_s = np.full(1000, 1e-4)
+    ops = np.full(1000, 1e6)
+    ops[0] = 5e6  # padding counted as work: five times as fast as the machine can be
+    peaks = fit_peaks(table(ops, np.full(1000, 1e5), time_s))
+    assert peaks.roofline.peak_ops_per_s == pytest.approx(1e10)
+    assert peaks.ceiling.peak_ops_per_s == pytest.approx(5e10)

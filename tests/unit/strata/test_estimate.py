@@ -103,7 +103,8 @@ def test_what_bounds_and_how_much_of_the_peak() -> None:
     layers = rows(estimate(network(), platform(), "roofline"))
     assert (layers["convolution"].bound, layers["pooling"].bound) == ("compute", "memory")
     assert layers["convolution"].utilisation == pytest.approx(1.0)
-    assert layers["pooling"].utilisation == pytest.approx(0.1)
+    # the roof it lies under is the bandwidth's, and a roofline's layers attain it in full
+    assert layers["pooling"].utilisation == pytest.approx(1.0)
     assert layers["relu"].utilisation is None
 
 
