@@ -242,9 +242,14 @@ def _normalise(model: Any, auto_names_are_set: bool) -> None:
     transformations.apply_moc_transformations(model, cf=True, smart_reshape=True)
     transformations.apply_fused_names_cleanup(model)
     after = model.get_ordered_ops()
-    if auto_names_are_set:
-        kinds |= {node.get_type_name() for node in after}
-        given = {name for name in given if not _is_automatic(name, kinds)}
+    kinds |= {node.get_type_name() for node in after}
+    for node in after:
+        name = node.get_friendly_name()
+        # a file may say Convolution_7; but a convolution called Transpose_7 has only inherited
+        # the name of a transpose that is gone
+        inherited = name.rpartition("_")[0] != node.get_type_name()
+        if _is_automatic(name, kinds) and (auto_names_are_set or inherited):
+            given.discard(name)
     _rename(after, given)
 
 

@@ -1,0 +1,89 @@
+"""From shard records to typed Parquet tables."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from benchmark.shards import read_shard
+from benchmark.tables import read_layer_tables, rows_of_shard, write_tables
+from graph_gen.benchmarks import build
+from hardware_modules.registry import create
+from strata.errors import ArtefactError
+from strata.execution import FEATURES
+from strata.mapping import EDGE_FEATURES
+from strata.profile import Profile
+from strata.profile_json import profile_to_dict
+
+SETTINGS = {"height": 8, "width": 8, "channels": 16, "filters": 32, "kernel": 3, "kernels": 2}
+
+
+def record(case_id, profile, tags=None):
+    return {
+        "case": {"case_id": case_id, "benchmark": "convolution", "settings": SETTINGS},
+        "profile": profile_to_dict(profile),
+        "wall_s": 0.05,
+        "device_s": 0.03,
+        "attempts": 1,
+        "tags": tags or {},
+    }
+
+
+@pytest.fixture
+def shard(tmp_path):
+    """One measured case (by the null module's linear rule) and one refusal."""
+    module = create("null", {})
+    graph = build("convolution", SETTINGS)
+    profile = module.parse(module.profile(module.compile(graph), 3, 1), graph)
+    refusal = Profile("null", refusal="out of memory")
+    path = tmp_path / "shard.jsonl"
+    tags = {"sweep": "filters", "sweep_group": "g1"}
+    lines = [record("aa", profile, tags), record("bb", refusal)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_each_executed_layer_is_a_row_with_its_features_and_every_reading(shard, tmp_path):
+    write_tables(rows_of_shard(shard, build), tmp_path / "tables")
+    table = read_layer_tables(tmp_path / "tables")["convolution"]
+    kernels = table[table["layer"].str.startswith("kernel")]
+    assert len(kernels) == 2
+    row = kernels.iloc[0]
+    assert (row["channels"], row["filters"], row["kernel_height"]) == (16, 32, 3)
+    assert row["macs"] == 8 * 8 * 32 * 16 * 9
+    assert row["time_s"] > 0
+    assert len(row["samples_s"]) >= 3
+    assert (row["sweep"], row["sweep_group"], row["case_id"]) == ("filters", "g1", "aa")
+    assert list(row["absorbed"]) == [f"{row['layer']}/relu"]
+    assert f"{row['layer']}/relu:activation:FUSED" in list(row["following"])
+    assert set(FEATURES) <= set(table.columns)
+
+
+def test_decisions_networks_and_refusals_have_tables_of_their_own(shard, tmp_path):
+    write_tables(rows_of_shard(shard, build), tmp_path / "tables")
+    mapping = pd.read_parquet(tmp_path / "tables/mapping.parquet")
+    fused = mapping.query("producer_operation == 'convolution' and role == 'fusion'")
+    assert set(fused.query("consumer_operation == 'activation'")["flag"]) == {"FUSED"}
+    assert set(EDGE_FEATURES) <= set(mapping.columns)
+    (network,) = pd.read_parquet(tmp_path / "tables/networks.parquet").to_dict("records")
+    assert network["layers_s"] == pytest.approx(network["time_s"], rel=0.5)
+    (refused,) = pd.read_parquet(tmp_path / "tables/refusals.parquet").to_dict("records")
+    assert (refused["case_id"], refused["reason"]) == ("bb", "out of memory")
+    assert json.loads(refused["settings"]) == SETTINGS
+
+
+def test_tables_of_layer_types_that_are_gone_do_not_stay(shard, tmp_path):
+    rows = rows_of_shard(shard, build)
+    write_tables(rows, tmp_path / "tables")
+    del rows.layers["convolution"]
+    write_tables(rows, tmp_path / "tables")
+    assert "convolution" not in read_layer_tables(tmp_path / "tables")
+
+
+def test_a_torn_or_missing_shard_is_named(tmp_path):
+    path = tmp_path / "shard.jsonl"
+    path.write_text('{"case": {}}\n{"case"')
+    with pytest.raises(ArtefactError, match=r"shard.jsonl, line 2: not a JSON record"):
+        list(read_shard(path))
+    with pytest.raises(ArtefactError, match="cannot be read"):
+        list(read_shard(tmp_path / "none.jsonl"))
