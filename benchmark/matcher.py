@@ -142,18 +142,18 @@ def _adopt_absent(graph: Graph, owner: dict[str, _Group]) -> dict[str, tuple[str
     """
     undecided: dict[str, tuple[str, ...]] = {}
     for layer in graph.layers:
-        if layer.name in owner or isinstance(layer.parameters, op.Input):
+        if isinstance(layer.parameters, op.Input):
+            owner[layer.name] = _Group()  # what joins it is folded into how the input is read
+        if layer.name in owner:
             continue
         producers = [name for name in dict.fromkeys(layer.inputs) if name in owner]
         candidates = {id(owner[name]): name for name in producers}
         if len(candidates) == 1:
             owner[layer.name] = owner[producers[0]]
-        elif len(candidates) > 1:
+        else:
             undecided[layer.name] = tuple(candidates.values())
             # its own consumers need a place to stand on: the latest operand's group
             owner[layer.name] = owner[producers[-1]]
-        else:  # folded at the network's input: nothing executes it
-            owner[layer.name] = _Group()
     return undecided
 
 
@@ -167,9 +167,10 @@ def _decisions(
     rows: list[EdgeRow] = []
     following: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
     for layer in graph.layers:
-        if isinstance(layer.parameters, op.Input):
-            continue
         mine = owner[layer.name]
+        if isinstance(layer.parameters, op.Input):
+            groups[layer.name] = partial[id(mine)] = [layer]
+            continue
         for edge in candidate_edges(context, layer, groups):
             flag = FUSED if owner[edge.producer.name] is mine else NOT_FUSED
             if edge.producer.name in undecided.get(layer.name, ()):
@@ -192,7 +193,9 @@ def _inserted_producers(
             tail = tails.get(node.name)
             if tail is None or position[name] > position[tail]:
                 tails[node.name] = name
-    tails.update((f"input:{name}", name) for name in graph.inputs)
+    for name in graph.inputs:
+        folded = [other for other, group in owner.items() if group is owner[name]]
+        tails[f"input:{name}"] = max(folded, key=position.__getitem__)
     found: dict[str, ExecutedNode] = {}
     for node in profile.nodes:
         if any(node in group.nodes for group in owner.values()):
@@ -269,7 +272,7 @@ def match(graph: Graph, profile: Profile) -> Match:
         layers.append(MatchedLayer(reorder, node.kind, node.time_s, node.readings_s))
     matched = sum(layer.time_s for layer in layers)
     total = sum(node.time_s for node in profile.nodes)
-    members = [group.layers for group in groups]
+    members = [group.layers for group in groups if group.nodes]
     return Match(
         executed_graph,
         tuple(layers),

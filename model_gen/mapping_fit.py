@@ -83,9 +83,9 @@ def _fit_role(
         key = pair_key(str(producer), str(consumer))
         trees[key] = _tree(rows, seed)
         scores.append(_score(role, key, rows, int(sizes[producer, consumer]) - len(rows), seed))
-    if role == "fusion":
-        for consumer, rows in decided.groupby("consumer_operation"):
-            trees[pair_key("*", str(consumer))] = _tree(rows, seed)
+    inside = decided[decided["producer_operation"] != "input"]
+    for consumer, rows in inside.groupby("consumer_operation"):
+        trees[pair_key("*", str(consumer))] = _tree(rows, seed)
     return trees, scores
 
 

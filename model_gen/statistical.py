@@ -15,17 +15,17 @@ from strata.forest import Forest
 from strata.layer_models import MINIMUM_UTILISATION, Refined, Roofline
 
 FEWEST_ROWS = 30
-# two nodes of 18 bytes per leaf: 1.4 MB per forest at most, so that a bundle with two forests for
-# each of ten operations stays below 30 MB and loads in a tenth of a second
-_MOST_LEAVES = 40_000
+# Two nodes of 18 bytes per leaf: 2.6 MB per forest at most, so that a bundle stays below 30 MB and
+# loads in a fraction of a second. A third of it cost a point of network error on the CPU.
+_MOST_LEAVES = 72_000
 
 
 @dataclass(frozen=True, slots=True)
 class ForestSettings:
     """Sizes of a forest: trees, fewest rows in a leaf, share of features tried per split."""
 
-    trees: int = 64
-    minimum_leaf: int = 1
+    trees: int = 24
+    minimum_leaf: int = 2
     feature_share: float = 0.7
 
 

@@ -143,7 +143,8 @@ def candidate_edges(
 ) -> Iterator[Edge]:
     """Edges over which `consumer` could join a group: those whose producer ends its group.
 
-    `groups` maps the name of each earlier layer to its group so far; inputs have none.
+    `groups` maps the name of each earlier layer to its group so far. An input's group is the
+    input: what joins it is folded into how the input is read, and not executed.
     """
     for name in dict.fromkeys(consumer.inputs):
         group = groups.get(name)
@@ -163,13 +164,13 @@ def tree_value(tree: Forest, row: Sequence[float]) -> float:
     return float(tree.value[node])
 
 
-def _probability(trees: Mapping[str, Forest], key: str, row: Sequence[float]) -> float:
-    tree = trees.get(key) or trees.get(pair_key("*", key.split("->")[1]))
-    return 0.0 if tree is None else tree_value(tree, row)
+def _tree(trees: Mapping[str, Forest], key: str) -> Forest | None:
+    """The pair's tree, else that of any producer with this consumer.
 
-
-def _has_tree(trees: Mapping[str, Forest], key: str) -> bool:
-    return key in trees or pair_key("*", key.split("->")[1]) in trees
+    Never so for inputs: a layer folded into an input is not executed at all.
+    """
+    producer, consumer = key.split("->")
+    return trees.get(key) or (trees.get(pair_key("*", consumer)) if producer != "input" else None)
 
 
 def fuse(graph: Graph, mapping: MappingModel) -> list[list[Layer]]:
@@ -179,13 +180,14 @@ def fuse(graph: Graph, mapping: MappingModel) -> list[list[Layer]]:
     order: list[list[Layer]] = []
     for layer in graph.layers:
         if isinstance(layer.parameters, op.Input):
+            groups[layer.name] = [layer]
             continue
         best, chosen = 0.5, None
         for edge in candidate_edges(context, layer, groups):
-            key = edge.key
-            if not _has_tree(mapping.fusion, key):
+            tree = _tree(mapping.fusion, edge.key)
+            if tree is None:
                 continue
-            probability = _probability(mapping.fusion, key, edge_features(context, edge))
+            probability = tree_value(tree, edge_features(context, edge))
             if probability > best:
                 best, chosen = probability, groups[edge.producer.name]
         if chosen is None:
@@ -224,8 +226,8 @@ def boundary_edges(
         source = "input" if group is None else roots[id(group)]
         members: Sequence[Layer] = (layer,) if group is None else group
         for name in context.successors[layer.name]:
-            target = owner[name]
-            if target is not group:
+            target = owner.get(name)
+            if target is not None and target is not group:
                 consumer = context.graph[name]
                 key = pair_key(source, roots[id(target)])
                 yield key, Edge(tuple(members), layer, consumer)
@@ -249,9 +251,10 @@ def insertions(
     context = Context(graph)
     found: dict[str, ExecutedLayer] = {}
     for key, edge in boundary_edges(context, groups):
-        if key not in mapping.insertion or edge.producer.name in found:
+        tree = _tree(mapping.insertion, key)
+        if tree is None or edge.producer.name in found:
             continue
-        if tree_value(mapping.insertion[key], boundary_features(context, edge)) > 0.5:
+        if tree_value(tree, boundary_features(context, edge)) > 0.5:
             name = f"{edge.producer.name}/reorder"
             found[edge.producer.name] = inserted_layer(name, edge.producer)
     return found

@@ -138,6 +138,22 @@ def test_a_nameless_subsampling_node_executes_the_pooling_that_moving_strides_ad
     assert times == {"pool": 1.0, "sum/strided_pool": 0.1, "conv": 1.0, "next": 1.0}
 
 
+def test_a_layer_folded_into_how_the_input_is_read_is_fused_with_the_input():
+    builder = GraphBuilder("channels last")
+    x = builder.input(1, 8, 8, 3, name="in")
+    x = builder.add(op.Transpose((0, 3, 1, 2)), x, name="transpose")
+    builder.convolution(x, 8, 3, name="conv")
+    found = match(
+        builder.build(),
+        profile(node("r", producers=("input:in",)), node("c", "conv", producers=("r",))),
+    )
+    assert [(row.key, row.flag) for row in found.fusions] == [
+        ("input->transpose", "FUSED"),
+        ("transpose->convolution", "NOT_FUSED"),
+    ]
+    assert [layer.executed.name for layer in found.layers] == ["conv", "transpose/reorder"]
+
+
 def test_a_refusal_and_a_profile_without_known_names_are_match_errors():
     with pytest.raises(MatchError, match="out of memory"):
         match(two_blocks(), Profile("test", refusal="out of memory"))

@@ -66,6 +66,18 @@ def test_an_unseen_pair_falls_back_to_the_tree_of_any_producer():
     assert names(apply_mapping(chain(), mapping)) == [["conv", "conv/relu"], ["pool"]]
 
 
+def test_a_layer_joins_an_input_only_by_a_tree_of_its_own_and_is_not_executed_then():
+    builder = GraphBuilder("channels last")
+    x = builder.input(1, 8, 8, 3, name="in")
+    x = builder.add(op.Transpose((0, 3, 1, 2)), x, name="transpose")
+    builder.convolution(x, 8, 3, name="conv")
+    graph = builder.build()
+    anyone = MappingModel({"*->transpose": constant(1.0)})
+    assert names(apply_mapping(graph, anyone)) == [["transpose"], ["conv"]]
+    learned = MappingModel({"input->transpose": constant(1.0)})
+    assert names(apply_mapping(graph, learned)) == [["conv"]]
+
+
 def test_an_addition_joins_one_operand_only():
     builder = GraphBuilder("add")
     x = builder.input(1, 8, 8, 8, name="in")
