@@ -83,11 +83,11 @@ _ROOT_ORDER = (
 )
 
 
+_RANKS = {kind: rank for rank, kinds in enumerate(_ROOT_ORDER) for kind in kinds}
+
+
 def _rank(layer: Layer) -> int:
-    return next(
-        (i for i, kinds in enumerate(_ROOT_ORDER) if isinstance(layer.parameters, kinds)),
-        len(_ROOT_ORDER),
-    )
+    return _RANKS.get(type(layer.parameters), len(_ROOT_ORDER))
 
 
 def make_executed(layers: Sequence[Layer]) -> ExecutedLayer:

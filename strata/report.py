@@ -39,7 +39,8 @@ CSV_COLUMNS = (
     "in_range",
     "note",
 )
-_PLAIN_WIDTH = 140  # columns where the output is no terminal
+_PLAIN_WIDTH = 170  # columns where the output is no terminal
+_WIDEST = 44  # columns of a name; all of it is in the JSON and CSV reports
 _SHOWN_ABSORBED = 3
 _LONGEST_LABEL = 40
 
@@ -99,7 +100,9 @@ def _table(*titles: str) -> "Table":
     for title in titles:
         justify: Any = "right" if title.startswith(">") else "left"
         name = title.removeprefix(">")
-        drawn.add_column(name, justify=justify, overflow="ellipsis", no_wrap=True)
+        drawn.add_column(
+            name, justify=justify, overflow="ellipsis", no_wrap=True, max_width=_WIDEST
+        )
     return drawn
 
 
