@@ -40,7 +40,6 @@ CSV_COLUMNS = (
     "note",
 )
 _PLAIN_WIDTH = 170  # columns where the output is no terminal
-_WIDEST = 44  # columns of a name; all of it is in the JSON and CSV reports
 _SHOWN_ABSORBED = 3
 _LONGEST_LABEL = 40
 
@@ -100,9 +99,9 @@ def _table(*titles: str) -> "Table":
     for title in titles:
         justify: Any = "right" if title.startswith(">") else "left"
         name = title.removeprefix(">")
-        drawn.add_column(
-            name, justify=justify, overflow="ellipsis", no_wrap=True, max_width=_WIDEST
-        )
+        # numbers stay whole: in a narrow terminal the names give way
+        number = justify == "right" or name == "bound"
+        drawn.add_column(name, justify=justify, overflow="ellipsis", no_wrap=number)
     return drawn
 
 
