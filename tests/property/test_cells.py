@@ -80,7 +80,7 @@ def test_any_seed_and_size_builds_the_same_network_twice(seed, size):
     first = build("cells", row)
     assert first == build("cells", row)
     if size:
-        assert first[first.inputs[0]].output_shape[2] == size
+        assert size in first[first.inputs[0]].output_shape[1:3]  # channels may come last
     assert first.work.macs <= 1.5e9
 
 

@@ -26,7 +26,8 @@ dimensions = st.lists(
 @st.composite
 def matrices(draw):
     rows = draw(st.integers(1, 5))
-    matrix = np.array(draw(st.lists(extents, min_size=rows * 27, max_size=rows * 27)), dtype=float)
+    cells = rows * len(FEATURES)
+    matrix = np.array(draw(st.lists(extents, min_size=cells, max_size=cells)), dtype=float)
     matrix = matrix.reshape(rows, len(FEATURES))
     for name in ("ops", "bytes"):
         column = st.lists(counts, min_size=rows, max_size=rows)
