@@ -57,6 +57,8 @@ def basic(net: Network, tensor: str, filters: int, stride: int) -> str:
 
 def inverted(net: Network, tensor: str, filters: int, stride: int) -> str:
     """Inverted residual with a linear bottleneck (MobileNetV2/V3, EfficientNet, MnasNet)."""
+    if stride == 1 and net.chance(0.6):
+        filters = net.channels(tensor)  # an identity skip, in chains as published networks have
     ratio = net.whole(1, 6)
     body = net.conv(tensor, net.count(net.channels(tensor) * ratio), 1) if ratio > 1 else tensor
     kernel = net.pick((3, 5, 7), (0.6, 0.35, 0.05))

@@ -38,6 +38,7 @@ EDGE_FEATURES: tuple[str, ...] = (
     "other_elements",
     "other_consumers",
     "other_is_skip",
+    "other_is_activated",
 )
 
 
@@ -55,11 +56,15 @@ class MappingModel:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """A tensor between a group, complete up to `producer`, and a layer that reads it."""
+    """A tensor between a group, complete up to `producer`, and a layer that reads it.
+
+    `other` is the group, so far, of the consumer's other operand; empty without one.
+    """
 
     group: tuple[Layer, ...]
     producer: Layer
     consumer: Layer
+    other: tuple[Layer, ...] = ()
 
     @property
     def key(self) -> str:
@@ -109,17 +114,24 @@ def _consumer_features(layer: Layer, operand: Layer) -> list[float]:
 
 
 def _other_operand(context: Context, edge: Edge) -> list[float]:
-    others = [name for name in edge.consumer.inputs if name != edge.producer.name]
-    if not others:
-        return [-1, 0, 0, 0]
-    other = context.graph[others[0]]
-    group_inputs = {name for layer in edge.group for name in layer.inputs}
+    name = other_operand(edge.consumer, edge.producer)
+    if name is None:
+        return [-1, 0, 0, 0, 0]
+    other = context.graph[name]
+    group_inputs = {read for layer in edge.group for read in layer.inputs}
+    root = make_executed(edge.other or (other,))
     return [
-        OPERATIONS.index(other.operation),
+        OPERATIONS.index(root.operation),
         prod(other.output_shape),
-        len(context.successors[other.name]),
-        other.name in group_inputs,
+        len(context.successors[name]),
+        name in group_inputs,
+        any(isinstance(layer.parameters, op.Activation) for layer in root.layers),
     ]
+
+
+def other_operand(consumer: Layer, producer: Layer) -> str | None:
+    """The first operand of `consumer` that `producer` does not make."""
+    return next((name for name in consumer.inputs if name != producer.name), None)
 
 
 def edge_features(context: Context, edge: Edge) -> list[float]:
@@ -149,7 +161,9 @@ def candidate_edges(
     for name in dict.fromkeys(consumer.inputs):
         group = groups.get(name)
         if group and group[-1].name == name:
-            yield Edge(tuple(group), context.graph[name], consumer)
+            producer = context.graph[name]
+            other = groups.get(other_operand(consumer, producer) or "", ())
+            yield Edge(tuple(group), producer, consumer, tuple(other))
 
 
 def tree_value(tree: Forest, row: Sequence[float]) -> float:
@@ -230,7 +244,8 @@ def boundary_edges(
             if target is not None and target is not group:
                 consumer = context.graph[name]
                 key = pair_key(source, roots[id(target)])
-                yield key, Edge(tuple(members), layer, consumer)
+                other = owner.get(other_operand(consumer, layer) or "", ())
+                yield key, Edge(tuple(members), layer, consumer, tuple(other))
         if layer.name in context.outputs and group is not None:
             yield pair_key(source, "output"), Edge(tuple(members), layer, layer)
 
@@ -241,7 +256,7 @@ def boundary_features(context: Context, edge: Edge) -> list[float]:
         return edge_features(context, edge)
     group = features(make_executed(edge.group))
     tail = [prod(edge.producer.output_shape), 0, 1, len(context.successors[edge.producer.name])]
-    return [*group.values(), 0, 0, 0, 0, 0, 0, *tail, 1, -1, 0, 0, 0]
+    return [*group.values(), 0, 0, 0, 0, 0, 0, *tail, 1, -1, 0, 0, 0, 0]
 
 
 def insertions(
