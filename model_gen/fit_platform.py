@@ -16,7 +16,7 @@ from model_gen.layer_fit import LayerFit, fit_layer_models
 from model_gen.mapping_fit import fit_mapping
 from model_gen.overhead import fit_overhead
 from model_gen.statistical import DEFAULT_FOREST, ForestSettings
-from model_gen.tables import read_table
+from model_gen.tables import read_table, undisturbed
 from model_gen.unrolling import read_unrolling
 from strata.atomic import replacing
 from strata.console import exits_cleanly
@@ -50,10 +50,16 @@ def fit_platform(
     FitError for tables nothing can be fitted to.
     """
     seed = header["seed"]
-    fits: dict[str, LayerFit] = {
-        operation: fit_layer_models(table, operation, unrolling.get(operation, []), seed, settings)
-        for operation, table in layer_tables.items()
-    }
+    fits: dict[str, LayerFit] = {}
+    disturbed: list[str] = []
+    for operation, table in layer_tables.items():
+        quiet, note = undisturbed(table)
+        disturbed += [f"{operation}: {note}"] if note else []
+        fits[operation] = fit_layer_models(
+            quiet, operation, unrolling.get(operation, []), seed, settings
+        )
+    networks, note = undisturbed(networks)
+    disturbed += [f"networks: {note}"] if note else []
     mapping, scores = fit_mapping(mapping_table, networks, seed)
     overhead = fit_overhead(networks[networks["benchmark"].isin(MULTI_LAYER)])
     latest = networks.iloc[-1]
@@ -66,7 +72,7 @@ def fit_platform(
         toolchain=json.loads(latest["toolchain"]),
         ranges={operation: _ranges(table) for operation, table in layer_tables.items()},
         counts={operation: len(table) for operation, table in layer_tables.items()},
-        notes=tuple(note for fit in fits.values() for note in fit.notes),
+        notes=(*disturbed, *(note for fit in fits.values() for note in fit.notes)),
     )
     models = {operation: fit.models for operation, fit in fits.items()}
     report = {

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from model_gen.tables import check_table, read_table, table_matrix
+from model_gen.tables import check_table, read_table, table_matrix, undisturbed
 from strata.errors import ArtefactError, FitError
 from strata.execution import FEATURES
 
@@ -59,3 +59,16 @@ def test_missing_and_corrupt_files(tmp_path):
     with pytest.raises(ArtefactError, match=r"bad\.parquet: not a readable") as caught:
         read_table(tmp_path / "bad.parquet")
     assert "\n" not in str(caught.value)
+
+
+def test_rows_measured_beside_other_work_are_left_out_unless_most_were():
+    loads = pd.DataFrame({"other_core_load": [0.0, None, 0.9, 0.1]})
+    kept, note = undisturbed(loads)
+    assert list(kept.index) == [0, 1, 3]
+    assert note == "1 rows measured beside other work were left out"
+    kept, note = undisturbed(pd.DataFrame({"other_core_load": [0.9, 0.9, 0.0]}))
+    assert (len(kept), note) == (3, "67% of the rows were measured beside other work, and used")
+    quiet = pd.DataFrame({"other_core_load": [0.0]})
+    assert undisturbed(quiet)[1] is None
+    bare = pd.DataFrame({"time_s": [1.0]})
+    assert undisturbed(bare)[1] is None
