@@ -269,7 +269,7 @@ def _work_cells(work: Work) -> tuple[str, str, str]:
 
 def platforms_text(bundles: Iterable["Bundle"], width: int | None = None) -> str:
     """The platform models that are found, with what their headers say; unreadable ones say why."""
-    drawn = _table("platform", "run", "created", ">layer types", ">points", ">network error")
+    drawn = _table("platform", "run", "created", ">layer types", ">points", ">convolution error")
     drawn.add_column("file", overflow="fold")
     for bundle in bundles:
         _add_row(drawn, _platform_cells(bundle))
@@ -290,14 +290,14 @@ def _platform_cells(bundle: "Bundle") -> tuple[str, ...]:
         header.created,
         str(len(header.counts)),
         f"{points:,}",
-        _network_error(header.fit_metrics),
+        _convolution_error(header.fit_metrics),
         str(bundle.path),
     )
 
 
-def _network_error(fit_metrics: dict[str, Any]) -> str:
-    """MAPE of whole networks with the mixed model, in percent, where the fit recorded one."""
-    found = fit_metrics.get("network")
-    for key in ("mixed", "mape"):
+def _convolution_error(fit_metrics: dict[str, Any]) -> str:
+    """What the mixed model misses of the time of convolutions it was not fitted to, in percent."""
+    found: Any = fit_metrics
+    for key in ("convolution", "sum_error_percent", "mixed"):
         found = found.get(key) if isinstance(found, dict) else None
     return f"{found:.1f} %" if isinstance(found, int | float) else "-"

@@ -43,7 +43,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "default",
         0,
         counts={"convolution": 1234},
-        fit_metrics={"network": {"mixed": {"mape": 4.2}}},
+        fit_metrics={"convolution": {"sum_error_percent": {"mixed": 4.2}}},
     )
     path = current / "results" / "default" / "board" / "board.strata"
     path.parent.mkdir(parents=True)
