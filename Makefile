@@ -13,7 +13,7 @@ run: $(INSTALLED)
 	@echo "platform model: results/$(CONFIG)/openvino_cpu/openvino_cpu.strata"
 	@echo "report:         results/$(CONFIG)/openvino_cpu/report/index.html"
 
-EXAMPLE = table2/resnet50.json
+EXAMPLE = table2/resnet18.json
 
 test: $(INSTALLED)
 	ruff check . && ruff format --check . && mypy && lint-imports

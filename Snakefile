@@ -1,6 +1,6 @@
 """Strata's pipeline: benchmarks in, platform models and the papers' tables out.
 
-    snakemake --configfile config/default.yaml
+    snakemake --profile profiles/default --configfile config/default.yaml
 
 The configuration is validated before anything runs; platforms are a wildcard.
 """

@@ -128,11 +128,8 @@ class MultiLayer(Section):
 class Fit(Section):
     """Sizes of the statistical models."""
 
-    trees: Whole = Field(default=64, description="trees of a random forest")
-    minimum_leaf: Whole = Field(default=1, description="fewest training rows in a leaf")
-    feature_share: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.7, description="share of the features tried at each split"
-    )
+    trees: Whole = Field(default=24, description="trees of a random forest")
+    minimum_leaf: Whole = Field(default=2, description="fewest training rows in a leaf")
 
 
 class NasBench(Section):

@@ -159,13 +159,13 @@ def _adopt_absent(graph: Graph, owner: dict[str, _Group]) -> dict[str, tuple[str
 
 def _decisions(
     graph: Graph, owner: Mapping[str, _Group], undecided: Mapping[str, tuple[str, ...]]
-) -> tuple[list[EdgeRow], dict[str, list[tuple[str, str, str]]]]:
-    """One row per edge over which a layer could have joined, and the same by the group's root."""
+) -> tuple[list[EdgeRow], dict[int, list[tuple[str, str, str]]]]:
+    """One row per edge over which a layer could have joined, and the same by the group's id."""
     context = Context(graph)
     partial: dict[int, list[Layer]] = defaultdict(list)
     groups: dict[str, list[Layer]] = {}
     rows: list[EdgeRow] = []
-    following: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
+    following: dict[int, list[tuple[str, str, str]]] = defaultdict(list)
     for layer in graph.layers:
         mine = owner[layer.name]
         if isinstance(layer.parameters, op.Input):
@@ -176,7 +176,8 @@ def _decisions(
             if edge.producer.name in undecided.get(layer.name, ()):
                 flag = POSSIBLY_FUSED
             rows.append(EdgeRow(edge.key, flag, tuple(edge_features(context, edge))))
-            following[make_executed(edge.group).name].append((layer.name, layer.operation, flag))
+            group = id(owner[edge.producer.name])
+            following[group].append((layer.name, layer.operation, flag))
         partial[id(mine)].append(layer)
         groups[layer.name] = partial[id(mine)]
     return rows, following
@@ -265,7 +266,7 @@ def match(graph: Graph, profile: Profile) -> Match:
         odd += shape is not None and prod(shape) != prod(executed.output_shape)
         main = max(group.nodes, key=lambda node: node.time_s)
         time_s = sum(node.time_s for node in group.nodes)
-        flags = tuple(following.get(executed.name, ()))
+        flags = tuple(following.get(id(group), ()))
         layers.append(MatchedLayer(executed, main.kind, time_s, main.readings_s, flags))
     for producer, node in inserted.items():
         reorder = inserted_layer(f"{producer}/reorder", executed_graph[producer])

@@ -103,11 +103,11 @@ def _busy_core_s() -> float | None:
 
 
 def _other_core_load(before_s: float | None, own_s: float, wall_s: float) -> float | None:
-    """Share of the other cores' time that was busy, 0 to 1; None where it cannot be known."""
+    """How many other cores were kept busy on average; None where it cannot be known."""
     after_s, others = _busy_core_s(), (os.cpu_count() or 1) - 1
     if before_s is None or after_s is None or others < 1 or wall_s <= 0:
         return None
-    return min(1.0, max(0.0, (after_s - before_s - own_s) / (wall_s * others)))
+    return max(0.0, (after_s - before_s - own_s) / wall_s)
 
 
 def _extra_runs(job: Job, device_s: float, other_s: float) -> int:

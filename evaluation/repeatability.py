@@ -7,7 +7,7 @@ measurement says of the first.
 import subprocess
 import sys
 import tempfile
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Annotated
 
@@ -35,7 +35,8 @@ def kernel_times(shard: Path) -> dict[str, float]:
             kernels = [
                 layer.time_s for layer in found.layers if layer.executed.name.startswith("kernel")
             ]
-            times[case["case_id"]] = float(np.median(kernels))
+            if kernels:
+                times[case["case_id"]] = float(np.median(kernels))
     return times
 
 
@@ -59,7 +60,9 @@ def command(
     --platform-file config/platforms/openvino_cpu.yaml
     """
     kernels = ("convolution", "depthwise_convolution", "max_pooling", "average_pooling", "dense")
-    cases = list(islice((case for case in read_plan(plan) if case.benchmark in kernels), layers))
+    by_kind = [[case for case in read_plan(plan) if case.benchmark == kind] for kind in kernels]
+    in_turn = (case for row in zip_longest(*by_kind) for case in row if case is not None)
+    cases = list(islice(in_turn, layers))
     if not cases:
         raise SchemaError(f"{plan}: holds no micro-kernel cases")
     with tempfile.TemporaryDirectory() as folder:
@@ -80,7 +83,7 @@ def command(
             platform=platform_file.stem,
             data_set="repeatability",
             subject="layers in two processes",
-            model="",
+            model="measurement",
             metric="median_difference",
             value=100 * median,
             unit="%",

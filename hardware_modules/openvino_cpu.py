@@ -61,7 +61,7 @@ def pin(core: int | None) -> str:
     """
     if not hasattr(os, "sched_setaffinity"):
         return "unpinned"
-    legal_cores = range(os.cpu_count() or 1)
+    legal_cores = sorted(os.sched_getaffinity(0))
     chosen = legal_cores[-1] if core is None else core
     try:
         os.sched_setaffinity(0, {chosen})
@@ -242,6 +242,10 @@ class OpenvinoCpuModule:
                 f"openvino_cpu: graph '{graph.name}' cannot be built: {reason}"
             ) from None
         return compile_model(model, self.options, graph.name)
+
+    def compile_model(self, model: Any) -> OpenvinoCompiled:
+        """Compile a network file's own model, as OpenVINO read it."""
+        return compile_model(model, self.options)
 
     def profile(self, compiled: OpenvinoCompiled, repeats: int, warmup: int) -> Report:
         """Run and read the counters after every sample.

@@ -17,7 +17,7 @@ _TYPICAL = 0.995
 class Peaks:
     """A roofline and how it was found.
 
-    `ceiling` holds the true maxima, above which no measured efficiency can lie. `rows_used` of
+    `ceiling` holds the maxima of all rows, short ones too, above which no measured efficiency can lie. `rows_used` of
     `rows` were at least `shortest_s` long; `fell_back` if none was, so that all were used.
     """
 
@@ -35,7 +35,7 @@ def fit_peaks(table: pd.DataFrame, shortest_s: float = SHORTEST_S) -> Peaks:
     The paper takes the maximum. Of hundreds of rows that is an outlier: a 3x3 convolution of
     dilation 6 on a 4x4 map skips nearly all of its counted operations as padding and seems to run
     at five times the processor's peak. So the roofline takes the value that 99.5% stay below (of
-    up to 200 rows the maximum), and the maxima are kept as `ceiling`.
+    up to 200 rows the maximum), and the maxima of all rows are kept as `ceiling`.
 
     Rows shorter than `shortest_s` are left out because the timer's rounding would set the
     maximum. If any row has no operations the operation only moves data: it gets no P_peak.
@@ -47,18 +47,25 @@ def fit_peaks(table: pd.DataFrame, shortest_s: float = SHORTEST_S) -> Peaks:
     fell_back = not np.any(long_enough & (moved_bytes > 0))
     used = np.ones_like(long_enough) if fell_back else long_enough
     computes = bool(np.all(ops > 0))
-    rates = [ops[used] / time_s[used]] if computes else []
-    rates.append(moved_bytes[used] / time_s[used])
+    rates = [ops / time_s, moved_bytes / time_s] if computes else [moved_bytes / time_s]
 
-    def peaks(share: float) -> Roofline:
+    def peaks(share: float, rows: np.ndarray) -> Roofline:
         *performance, throughput = (
-            float(np.quantile(rate, share, method="higher")) for rate in rates
+            float(np.quantile(rate[rows], share, method="higher")) for rate in rates
         )
         floor_s = float(time_s.min())
         return Roofline(performance[0] if performance else None, throughput or None, floor_s)
 
     rows_used = int(used.sum())
-    return Peaks(peaks(_TYPICAL), peaks(1.0), len(table), rows_used, shortest_s, fell_back)
+    everything = np.ones_like(used)
+    return Peaks(
+        roofline=peaks(_TYPICAL, used),
+        ceiling=peaks(1.0, everything),
+        rows=len(table),
+        rows_used=rows_used,
+        shortest_s=shortest_s,
+        fell_back=fell_back,
+    )
 
 
 def _column(table: pd.DataFrame, name: str) -> np.ndarray:

@@ -81,7 +81,7 @@ def table_times(table: pd.DataFrame) -> np.ndarray:
     return table["time_s"].to_numpy(dtype=np.float64)
 
 
-BUSY = 0.5  # share of the other cores' time; a second process costs 13 to 15% at the median
+BUSY = 0.3  # other cores kept busy; a second process costs 13 to 15% at the median
 
 
 def undisturbed(table: pd.DataFrame) -> tuple[pd.DataFrame, str | None]:

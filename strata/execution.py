@@ -14,6 +14,8 @@ from strata import operations as op
 from strata.layer import Layer
 from strata.work import Work, weight_elements
 
+_VIEWS = (op.Input, op.Reshape, op.Flatten)  # the same elements under another shape
+
 
 @dataclass(frozen=True, slots=True)
 class ExecutedLayer:
@@ -56,6 +58,8 @@ class ExecutedLayer:
         """
         if not self.absorbed:
             return self.root.work
+        if all(isinstance(layer.parameters, _VIEWS) for layer in self.layers):
+            return Work()
         inner = {layer.name for layer in self.layers}
         works = [layer.work for layer in self.layers]
         total = sum(works, Work())

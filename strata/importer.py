@@ -41,6 +41,10 @@ def load_network(path: str | Path, input_shape: Sequence[int] | None = None) -> 
             return graph_from_openvino(model, path.stem)
         except SchemaError as error:
             raise SchemaError(f"{path}: {error}") from None
+        except (
+            Exception
+        ) as error:  # whatever a front-end's odd graph provokes: one line, no traceback
+            raise _unconverted(path, error) from None
     graph = load_graph(path)
     return graph if input_shape is None else _with_input_shape(graph, tuple(input_shape), path)
 
@@ -64,8 +68,16 @@ def read_openvino_model(path: str | Path, input_shape: Sequence[int] | None = No
         if not model.outputs:
             raise ArtefactError(f"{path}: holds no network: it has no outputs")
         _make_static(model, input_shape, path)
-        _normalise(model, auto_names_are_set=front_end in ("keras", "tf", "tflite"))
+        try:
+            _normalise(model, auto_names_are_set=front_end in ("keras", "tf", "tflite"))
+        except RuntimeError as error:
+            raise _unconverted(path, error) from None
     return model
+
+
+def _unconverted(path: Path, error: Exception) -> ArtefactError:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return ArtefactError(f"{path}: cannot be converted to a graph: {reason}")
 
 
 def _front_end(path: Path) -> str:

@@ -281,7 +281,12 @@ def apply_mapping(graph: Graph, mapping: MappingModel) -> tuple[ExecutedLayer, .
         graph = move_strides(graph)
     groups = fuse(graph, mapping)
     inserted = insertions(graph, groups, mapping)
-    executed = [inserted[name] for name in graph.inputs if name in inserted]
+    grouped = {layer.name for group in groups for layer in group}
+    executed = [
+        inserted[layer.name]
+        for layer in graph.layers
+        if layer.name in inserted and layer.name not in grouped  # inputs, and what is folded in
+    ]
     for group in groups:
         executed.append(make_executed(group))
         executed.extend(inserted[layer.name] for layer in group if layer.name in inserted)

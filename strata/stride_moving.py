@@ -9,6 +9,7 @@ what it means for the graph is written here.
 from dataclasses import replace
 
 from strata import operations as op
+from strata.errors import SchemaError
 from strata.graph import Graph, make_graph
 from strata.layer import Layer
 
@@ -110,4 +111,9 @@ def move_strides(graph: Graph) -> Graph:
             parameters = replace(parameters, stride=stride)  # type: ignore[arg-type]
             changed = True
         moved.append(replace(layer, parameters=parameters, inputs=tuple(inputs)))
-    return make_graph(graph.name, moved, graph.outputs) if changed else graph
+    if not changed:
+        return graph
+    try:
+        return make_graph(graph.name, moved, graph.outputs)
+    except SchemaError:  # a padded 1x1, an operand of another size: no such graph would run either
+        return graph

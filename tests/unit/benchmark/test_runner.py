@@ -126,7 +126,7 @@ def test_a_row_holds_all_there_is_to_know(job: Job, tmp_path: Path) -> None:
     assert 0.3 <= row["device_s"] <= row["wall_s"]
     assert row["attempts"] == 1
     load = row["other_core_load"]
-    assert load is None or 0 <= load <= 1
+    assert load is None or 0 <= load <= 1.1 * (os.cpu_count() or 1)
 
 
 def test_runs_that_disagree_are_measured_again(job: Job, tmp_path: Path) -> None:
