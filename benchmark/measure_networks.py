@@ -72,14 +72,21 @@ def measure_round_robin(
                 warmup = 1 if turn else FIRST_WARMUP
                 reports[i] = module.profile(network, repeats=1, warmup=warmup)
     return [
-        (
-            graph,
-            module.parse(reports[i], graph)
-            if reason is None
-            else Profile(module.name, refusal=reason),
-        )
+        (graph, _parsed(module, reports[i], graph) if reason is None else refusal(module, reason))
         for i, (graph, _, reason) in enumerate(compiled)
     ]
+
+
+def refusal(module: HardwareModule, reason: str) -> Profile:
+    """A network that was not measured, and why."""
+    return Profile(module.name, refusal=reason)
+
+
+def _parsed(module: HardwareModule, report: Any, graph: Graph) -> Profile:
+    try:
+        return module.parse(report, graph)
+    except StrataError as error:
+        return refusal(module, str(error))
 
 
 def open_module(path: Path) -> tuple[str, HardwareModule]:

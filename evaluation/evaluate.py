@@ -19,6 +19,7 @@ from benchmark.shards import read_shard
 from evaluation.frames import COUNTS, KINDS, LAYER_COLUMNS, NETWORK_COLUMNS
 from strata.atomic import replacing
 from strata.console import exits_cleanly
+from strata.errors import MatchError
 from strata.estimate import Estimate, estimate_executed
 from strata.graph import Graph
 from strata.graph_json import graph_from_dict
