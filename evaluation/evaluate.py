@@ -184,11 +184,13 @@ def evaluate(
         where = f"{shard}, line {number}"
         graph = graph_from_dict(record["graph"], where)
         profile = profile_from_dict(record["profile"], where)
-        if profile.refusal is not None:
-            reason = profile.refusal
-            refused.append({"set": record["set"], "network": record["network"], "reason": reason})
+        try:
+            found = match(graph, profile)  # a refusal is a MatchError with its reason
+        except MatchError as error:
+            refused.append(
+                {"set": record["set"], "network": record["network"], "reason": str(error)}
+            )
             continue
-        found = match(graph, profile)
         estimates = list(_estimates(graph, found, model))
         networks += network_rows(record, graph, profile, estimates)
         layers += layer_rows(record, profile, found, estimates)
