@@ -186,9 +186,9 @@ def evaluate(
         profile = profile_from_dict(record["profile"], where)
         try:
             found = match(graph, profile)  # a refusal is a MatchError with its reason
-        except MatchError as error:
+        except MatchError as unmatched:
             refused.append(
-                {"set": record["set"], "network": record["network"], "reason": str(error)}
+                {"set": record["set"], "network": record["network"], "reason": str(unmatched)}
             )
             continue
         estimates = list(_estimates(graph, found, model))

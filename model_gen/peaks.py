@@ -17,8 +17,9 @@ _TYPICAL = 0.995
 class Peaks:
     """A roofline and how it was found.
 
-    `ceiling` holds the maxima of all rows, short ones too, above which no measured efficiency can
-    lie. `rows_used` of `rows` were at least `shortest_s` long; `fell_back` if none was, so that all were used.
+    `ceiling` holds the maxima of all rows, short ones too: no measured efficiency lies above.
+    `rows_used` of `rows` were at least `shortest_s` long; `fell_back` if none was, so that all
+    were used.
     """
 
     roofline: Roofline
