@@ -5,14 +5,13 @@ A recording is one JSON file per graph, named by the graph's content hash:
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hardware_modules.base import HardwareModule, Report, check_runs, read_options, refuse
+from strata.atomic import replacing
 from strata.errors import ArtefactError, SchemaError
 from strata.graph import Graph
 from strata.profile import Profile
@@ -31,7 +30,6 @@ def record(
     options: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a report for replay and return its path; the file appears whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = recording_path(folder, graph)
     content = {
         "module": module.name,
@@ -39,10 +37,8 @@ def record(
         "graph": graph.name,
         "report": report,
     }
-    handle, temporary = tempfile.mkstemp(dir=folder, suffix=".partial")
-    with os.fdopen(handle, "w") as file:
-        json.dump(content, file)
-    Path(temporary).replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content), encoding="utf-8")
     return path
 
 

@@ -16,16 +16,13 @@ from model_gen.layer_fit import LayerFit, fit_layer_models
 from model_gen.mapping_fit import fit_mapping
 from model_gen.overhead import fit_overhead
 from model_gen.statistical import DEFAULT_FOREST, ForestSettings
-from model_gen.tables import read_table, undisturbed
+from model_gen.tables import MULTI_LAYER, read_table, undisturbed
 from model_gen.unrolling import read_unrolling
 from strata.atomic import replacing
 from strata.console import exits_cleanly
 from strata.errors import ArtefactError
 from strata.execution import FEATURES
 from strata.platform_model import Header, PlatformModel, save_platform_model
-
-# Single-kind graphs tell nothing of what a network costs beside its layers.
-MULTI_LAYER = ("cells", "convnet", "fcnet")
 
 
 def _digest(path: Path) -> str:
@@ -61,6 +58,7 @@ def fit_platform(
     networks, note = undisturbed(networks)
     disturbed += [f"networks: {note}"] if note else []
     mapping, scores = fit_mapping(mapping_table, networks, seed)
+    # single-kind graphs tell nothing of what a network costs beside its layers
     overhead = fit_overhead(networks[networks["benchmark"].isin(MULTI_LAYER)])
     latest = networks.iloc[-1]
     record = Header(

@@ -18,14 +18,13 @@ from model_gen.statistical import (
     fit_forest,
     has_target,
 )
-from model_gen.tables import check_table, table_matrix, table_times
+from model_gen.tables import MULTI_LAYER, check_table, table_matrix, table_times
 from model_gen.unrolling import UnrollingFit, identified
 from strata.layer_models import LayerModel, Mixed, Refined, Roofline, Statistical, Unrolling
 
 _FOLDS = 5
 # Layers of multi-layer benchmarks stand as they do in networks: caches are used by others, layouts
 # and neighbours vary. Kernels that run again and again alone fill the space between them.
-_MULTI_LAYER = ("cells", "convnet", "fcnet")
 _KERNEL_WEIGHT = 0.1
 
 
@@ -113,7 +112,7 @@ def _weights(table: pd.DataFrame) -> np.ndarray:
     """(rows,) weights: those of isolated kernels are a tenth of those inside networks."""
     if "benchmark" not in table.columns:
         return np.ones(len(table))
-    inside = table["benchmark"].isin(_MULTI_LAYER).to_numpy()
+    inside = table["benchmark"].isin(MULTI_LAYER).to_numpy()
     return np.where(inside, 1.0, _KERNEL_WEIGHT)
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 from strata.errors import ArtefactError, FitError, legal
 from strata.execution import FEATURES
 
+MULTI_LAYER = ("cells", "convnet", "fcnet")  # benchmarks whose layers stand as in networks
 REQUIRED = ("case_id", *FEATURES, "time_s")
 OPTIONAL = (
     "benchmark",

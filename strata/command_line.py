@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from strata.console import fail, message
 from strata.errors import SchemaError, StrataError
 
 if TYPE_CHECKING:
     from strata.estimate import Estimate
 
 COMMANDS_GROUP = "strata.commands"
-INPUT_ERROR = 2
+
 INTERRUPTED = 130
 
 
@@ -71,25 +72,13 @@ def _exit_code(run: Callable[[], Any]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (StrataError, OSError) as error:
-        return _fail(_message(error))
+        return fail(message(error))
     except Exception as error:
         # typer's own errors of usage, whose class has no public name
         if not hasattr(error, "format_message"):
             raise
-        return _fail(error.format_message())
+        return fail(error.format_message())
     return code if isinstance(code, int) else 0
-
-
-def _message(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename is not None:
-        # a failed replacement names its target second
-        return f"{error.filename2 or error.filename}: {error.strerror}"
-    return str(error)
-
-
-def _fail(message: str) -> int:
-    print("error:", " ".join(message.split()), file=sys.stderr)
-    return INPUT_ERROR
 
 
 def _registered(name: str) -> Any:

@@ -3,7 +3,7 @@
 No pickle and no fitting library: a forest is data that can be stored, checked and read by anyone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,6 +111,30 @@ def _check_depth(forest: Forest) -> None:
             return
         level = np.concatenate([forest.left[level], forest.right[level]])
     _require(False, f"trees must be at most {_DEEPEST} levels deep")
+
+
+def concatenate(forests: Sequence[Forest]) -> Forest:
+    """All trees of several forests as one, in their order; without any, empty arrays."""
+    starts = np.cumsum([0, *(len(forest.feature) for forest in forests)])[:-1]
+
+    def shifted(name: str) -> np.ndarray:
+        pairs = zip((getattr(forest, name) for forest in forests), starts, strict=True)
+        return _join(
+            [np.where(links < 0, links, links + start) for links, start in pairs], np.int32
+        )
+
+    return Forest(
+        feature=_join([forest.feature for forest in forests], np.int32),
+        threshold=_join([forest.threshold for forest in forests], np.float64),
+        left=shifted("left"),
+        right=shifted("right"),
+        value=_join([forest.value for forest in forests], np.float64),
+        roots=shifted("roots"),
+    )
+
+
+def _join(parts: list[np.ndarray], kind: type) -> np.ndarray:
+    return np.concatenate([*parts, np.empty(0, dtype=kind)]).astype(kind)
 
 
 def forest_to_arrays(forest: Forest) -> dict[str, np.ndarray]:

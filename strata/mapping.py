@@ -16,7 +16,7 @@ import numpy as np
 from strata import operations as op
 from strata.errors import ArtefactError
 from strata.execution import FEATURES, ExecutedLayer, features, geometry, make_executed
-from strata.forest import Forest
+from strata.forest import Forest, concatenate
 from strata.graph import Graph
 from strata.layer import OPERATIONS, Layer, make_layer
 from strata.stride_moving import move_strides
@@ -310,16 +310,8 @@ def mapping_to_parts(mapping: MappingModel) -> tuple[dict[str, Any], dict[str, n
         **{role: sorted(getattr(mapping, role)) for role in _ROLES},
         "edge_features": list(EDGE_FEATURES),
     }
-    offsets = np.cumsum([0, *(len(tree.feature) for tree in trees)])
-    shifted = list(zip(trees, offsets[:-1], strict=True))
-    arrays = {
-        "feature": _join([tree.feature for tree in trees], np.int32),
-        "threshold": _join([tree.threshold for tree in trees], np.float64),
-        "left": _join([np.where(t.left < 0, t.left, t.left + o) for t, o in shifted], np.int32),
-        "right": _join([np.where(t.right < 0, t.right, t.right + o) for t, o in shifted], np.int32),
-        "value": _join([tree.value for tree in trees], np.float64),
-        "roots": _join([tree.roots[:1] + offset for tree, offset in shifted], np.int32),
-    }
+    joint = concatenate(trees)
+    arrays = {part: getattr(joint, part) for part in _PARTS}
     return data, arrays
 
 
@@ -345,10 +337,6 @@ def _compact(tree: Forest) -> Forest:
         tree.value[rows],
         np.zeros(1, dtype=np.int32),
     )
-
-
-def _join(parts: list[np.ndarray], kind: type) -> np.ndarray:
-    return np.concatenate([*parts, np.empty(0)]).astype(kind)
 
 
 def mapping_from_parts(data: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> MappingModel:
