@@ -5,22 +5,14 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from graph_gen.keras_networks import KERAS_NETWORKS
 from graph_gen.zoo import ZOO
 from strata.errors import SchemaError, legal
+from strata.yaml_file import Section, read_yaml, validate
 
 MicroKernel = Literal[
     "convolution",
@@ -36,12 +28,6 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Whole = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
-
-
-class Section(BaseModel):
-    """Part of a configuration: immutable, and it refuses keys it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Measurement(Section):
@@ -186,96 +172,22 @@ class PlatformConfig(Section):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """A YAML loader that refuses the same key twice instead of keeping the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        """A dict of the node; raises yaml.YAMLError at the second of two equal keys."""
-        seen: set[object] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key '{key}' is given twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _read_yaml(path: Path) -> dict:
-    try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
-    except FileNotFoundError:
-        raise SchemaError(f"{path}: no such file; give a YAML configuration") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SchemaError(f"{path}: cannot be read as text: {error}") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise SchemaError(f"{path}: line {line}: not legal YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        first = str(error).splitlines()[0]
-        raise SchemaError(f"{path}: not legal YAML: {first}") from None
-    if not isinstance(data, dict):
-        raise SchemaError(f"{path}: holds no mapping of keys to values")
-    return data
-
-
-def _section_at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel]:
-    """The section whose keys `path` names: walks annotations, skipping dict keys and indices."""
-    for key in path:
-        field = model.model_fields.get(str(key))
-        if field is None:
-            continue
-        inner = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        for candidate in inner:
-            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-                model = candidate
-                break
-    return model
-
-
-def _line(path: Path, model: type[BaseModel], error: Any) -> str:
-    where = ".".join(str(key) for key in error["loc"] if key != "[key]")
-    match error["type"]:
-        case "extra_forbidden":
-            keys = legal(_section_at(model, error["loc"][:-1]).model_fields)
-            return f"{path}: key '{where}' is unknown; legal: {keys}"
-        case "missing":
-            return f"{path}: key '{where}' is missing"
-        case "value_error":
-            rule = error["msg"].removeprefix("Value error, ")
-            return f"{path}: key '{where}': {rule}"
-    rule = error["msg"].removeprefix("Input ")
-    return f"{path}: key '{where}' is {error['input']!r}: {rule}"
-
-
-Model = TypeVar("Model", bound=BaseModel)
-
-
-def _validate(path: Path, model: type[Model], data: dict) -> Model:
-    try:
-        return model.model_validate(data)
-    except ValidationError as invalid:
-        lines = [_line(path, model, error) for error in invalid.errors()]
-        raise SchemaError("\n".join(lines)) from None
-
-
 def load_config(path: Path | str) -> RunConfig:
     """The run configuration in a YAML file.
 
     Raises SchemaError with one line per fault: file, path of the key, value, what is legal.
     """
-    return _validate(Path(path), RunConfig, _read_yaml(Path(path)))
+    return validate(Path(path), RunConfig, read_yaml(Path(path)))
 
 
 def load_platform(path: Path | str) -> PlatformConfig:
     """The platform in a YAML file, named after the file; raises SchemaError as `load_config`."""
     path = Path(path)
-    data = _read_yaml(path)
+    data = read_yaml(path)
     name = data.get("name", path.stem)
     if name != path.stem:
         raise SchemaError(f"{path}: key 'name' is {name!r}; legal: the file's name, {path.stem}")
-    return _validate(path, PlatformConfig, {**data, "name": name})
+    return validate(path, PlatformConfig, {**data, "name": name})
 
 
 def platform_file(config_file: Path | str, platform: str) -> Path:

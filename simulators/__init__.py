@@ -1,0 +1,1 @@
+"""Machines that are not here: mapping toolchain, analytical model and step simulator of each."""
