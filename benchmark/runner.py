@@ -124,8 +124,10 @@ def _attempt(module: HardwareModule, graph: Graph, job: Job, begun: float) -> tu
     compiled = module.compile(graph)
     start = time.perf_counter()
     report = module.profile(compiled, job.repeats, job.warmup)
-    if extra := _extra_runs(job, time.perf_counter() - start, start - begun):
-        report = module.profile(compiled, extra, 0)
+    if not module.simulated:
+        extra = _extra_runs(job, time.perf_counter() - start, start - begun)
+        if extra:
+            report = module.profile(compiled, extra, 0)
     device_s = time.perf_counter() - start
     return module.parse(report, graph), device_s
 
@@ -137,7 +139,8 @@ def _steadiest(
     best, device_s = _attempt(module, graph, job, start)
     attempts = 1
     while (
-        spread(best.samples_s) > STEADY_SPREAD
+        not module.simulated
+        and spread(best.samples_s) > STEADY_SPREAD
         and attempts < _MOST_ATTEMPTS
         and 2 * (time.perf_counter() - start) < job.time_limit_s
     ):
@@ -168,7 +171,9 @@ def _measure(module: HardwareModule, job: Job, benchmark: str, settings: Mapping
     except Exception as error:
         profile = Profile(module.name, refusal=_first_line(error))
     wall_s = time.perf_counter() - start
-    load = _other_core_load(busy_s, time.process_time() - own_s, wall_s)
+    load = None
+    if not module.simulated:
+        load = _other_core_load(busy_s, time.process_time() - own_s, wall_s)
     return {
         "profile": profile_to_dict(profile),
         "wall_s": wall_s,

@@ -20,7 +20,7 @@ from benchmark.shards import read_shard
 from strata.atomic import replacing
 from strata.errors import MatchError
 from strata.execution import FEATURES, features
-from strata.graph import Graph
+from strata.graph import Graph, with_bits
 from strata.mapping import EDGE_FEATURES
 from strata.profile import Profile
 from strata.profile_json import profile_from_dict
@@ -74,6 +74,7 @@ NETWORK_SCHEMA = pa.schema(
         ("device_s", _NUMBER),
         ("attempts", _COUNT),
         ("other_core_load", _NUMBER),
+        ("bits", _COUNT),
         ("host", _TEXT),
         ("toolchain", _TEXT),
     ]
@@ -160,6 +161,7 @@ def add_match(
             "device_s": record.get("device_s", 0.0),
             "attempts": int(record.get("attempts", 1)),
             "other_core_load": record.get("other_core_load"),
+            "bits": profile.bits,
             "host": json.dumps(profile.host, sort_keys=True),
             "toolchain": json.dumps(profile.toolchain, sort_keys=True),
         }
@@ -172,7 +174,7 @@ def add_record(rows: Rows, record: Mapping[str, Any], build: Build, where: str) 
     profile = profile_from_dict(record["profile"], where)
     reason = profile.refusal
     if reason is None:
-        graph = build(case["benchmark"], case["settings"])
+        graph = with_bits(build(case["benchmark"], case["settings"]), profile.bits)
         try:
             add_match(rows, record, graph, profile, match(graph, profile))
         except MatchError as error:

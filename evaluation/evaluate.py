@@ -21,7 +21,7 @@ from strata.atomic import replacing
 from strata.console import exits_cleanly
 from strata.errors import MatchError
 from strata.estimate import Estimate, estimate_executed
-from strata.graph import Graph
+from strata.graph import Graph, with_bits
 from strata.graph_json import graph_from_dict
 from strata.mapping import apply_mapping, fuse, pair_key
 from strata.platform_model import PlatformModel, load_platform_model
@@ -182,8 +182,8 @@ def evaluate(
     counts: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(COUNTS, 0))
     for number, record in enumerate(read_shard(shard), 1):
         where = f"{shard}, line {number}"
-        graph = graph_from_dict(record["graph"], where)
         profile = profile_from_dict(record["profile"], where)
+        graph = with_bits(graph_from_dict(record["graph"], where), profile.bits)
         try:
             found = match(graph, profile)  # a refusal is a MatchError with its reason
         except MatchError as unmatched:

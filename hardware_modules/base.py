@@ -24,6 +24,11 @@ class HardwareModule(Protocol):
         """The registry's key."""
         ...
 
+    @property
+    def simulated(self) -> bool:
+        """Whether times are computed: then a graph need not run often, and nothing disturbs it."""
+        ...
+
     def supports(self, graph: Graph) -> str | None:
         """One line why the platform cannot run the graph, or None if it can."""
         ...

@@ -65,6 +65,7 @@ class NullModule:
     s_per_op: float
     s_per_byte: float
     name: str = "null"
+    simulated: bool = True
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> "NullModule":

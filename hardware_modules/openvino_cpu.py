@@ -216,6 +216,7 @@ class OpenvinoCpuModule:
 
     options: dict[str, Any]
     name: str = "openvino_cpu"
+    simulated: bool = False
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> "OpenvinoCpuModule":

@@ -59,6 +59,7 @@ class ReplayModule:
 
     folder: Path
     name: str = "replay"
+    simulated: bool = True
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> "ReplayModule":

@@ -68,6 +68,7 @@ def fit_platform(
         fit_metrics={operation: fit.metrics for operation, fit in fits.items()},
         host=json.loads(latest["host"]),
         toolchain=json.loads(latest["toolchain"]),
+        bits=int(latest["bits"]),
         ranges={operation: _ranges(table) for operation, table in layer_tables.items()},
         counts={operation: len(table) for operation, table in layer_tables.items()},
         notes=(*disturbed, *(note for fit in fits.values() for note in fit.notes)),

@@ -17,7 +17,7 @@ import numpy as np
 from strata import operations as op
 from strata.errors import ArtefactError, SchemaError
 from strata.execution import FEATURES, ExecutedLayer, feature_matrix
-from strata.graph import Graph
+from strata.graph import Graph, with_bits
 from strata.layer import Layer
 from strata.layer_models import KINDS, Roofline
 
@@ -126,7 +126,7 @@ def estimate(
     """
     check_kind(kind)
     model = _loaded_platform(platform)
-    graph = _loaded_network(network)
+    graph = with_bits(_loaded_network(network), model.header.bits)
 
     from strata.mapping import apply_mapping
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 
 from strata import operations as op
@@ -58,6 +58,14 @@ class Graph:
         """SHA-256 of the structure: independent of the graph's name, not of its layers' names."""
         text = repr((self.layers, self.outputs))
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def with_bits(graph: Graph, bits: int) -> Graph:
+    """The graph as a platform that computes in `bits` per activation and weight runs it."""
+    if all(layer.activation_bits == layer.weight_bits == bits for layer in graph.layers):
+        return graph
+    layers = (replace(each, activation_bits=bits, weight_bits=bits) for each in graph.layers)
+    return replace(graph, layers=tuple(layers))
 
 
 def _ordered(layers: list[Layer], graph: str) -> list[Layer]:

@@ -61,6 +61,7 @@ class Header:
     `platform` is the platform's name, `run` the configuration's, `created` ISO 8601 in UTC.
     `data_hashes` gives the SHA-256 of each table, `fit_metrics` the metrics per operation,
     `ranges` the smallest and largest value of each feature per operation, `counts` the rows.
+    `bits` is what the platform computes in, per activation and weight.
     """
 
     platform: str
@@ -76,6 +77,7 @@ class Header:
     ranges: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    bits: int = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -223,6 +225,7 @@ def _parse_header(data: Mapping[str, Any], where: str) -> Header:
         ranges={op: _ranges(ranges[op], f"{place}: ranges: {op}") for op in ranges},
         counts={op: _get(counts, op, int, f"{place}: counts") for op in counts},
         notes=tuple(about["notes"]),
+        bits=_get({"bits": 32, **about}, "bits", int, place),  # bundles made before say nothing
     )
 
 

@@ -28,7 +28,8 @@ class Profile:
     """Executed nodes in execution order, and the raw times of whole runs in seconds.
 
     `time_s` is the network's latency derived from `samples_s`. With `refusal` set, nothing ran.
-    `host` and `toolchain` say where and with what (names and versions as text).
+    `host` and `toolchain` say where and with what (names and versions as text). `bits` is what
+    the platform computed in, per activation and weight, whatever the graph was described in.
     """
 
     platform: str
@@ -38,3 +39,4 @@ class Profile:
     host: dict[str, str] = field(default_factory=dict)
     toolchain: dict[str, str] = field(default_factory=dict)
     refusal: str | None = None
+    bits: int = 32

@@ -36,6 +36,7 @@ def profile_from_dict(data: dict[str, Any], where: str) -> Profile:
             dict(data["host"]),
             dict(data["toolchain"]),
             data["refusal"],
+            int(data.get("bits", 32)),  # shards written before platforms of 8 bits do not say
         )
     except KeyError as error:
         raise ArtefactError(f"{where}: the profile has no field {error}") from None

@@ -16,6 +16,7 @@ import pytest
 from benchmark.plan import BenchmarkCase, make_case, write_plan
 from benchmark.runner import Job, Journal, measure_cases, spread
 from hardware_modules.base import HardwareModule
+from hardware_modules.null import NullModule
 from hardware_modules.registry import create
 from strata.errors import SchemaError, StrataError, UnsupportedLayer
 from strata.graph import Graph
@@ -32,6 +33,7 @@ class Trouble:
     log: str
     calls: int = 0
     name: str = "trouble"
+    simulated: bool = False
 
     def supports(self, graph: Graph) -> str | None:
         with open(self.log, "a") as log:
@@ -67,6 +69,11 @@ def trouble(name: str, options: Mapping[str, Any]) -> HardwareModule:
     if name != "trouble":
         raise SchemaError(f"unknown hardware module '{name}'; legal: trouble")
     return Trouble(**options)
+
+
+def quick_device(name: str, options: Mapping[str, Any]) -> HardwareModule:
+    """The null platform as if it ran: a device that takes no time."""
+    return replace(NullModule.from_options(options), simulated=False)
 
 
 def named_graph(benchmark: str, settings: Mapping[str, Any]) -> Graph:
@@ -141,11 +148,23 @@ def test_runs_that_disagree_are_measured_again(job: Job, tmp_path: Path) -> None
 def test_short_graphs_run_more_often_but_not_endlessly(tmp_path: Path) -> None:
     output = tmp_path / "shard.jsonl"
     settings = {"height": 4, "width": 4, "channels": 8}
+    job = Job("null", {}, 4, 1, device_share=0.9, create=quick_device)
+    measure_cases([make_case("add", settings)], job, output, DEVICE)
+    (row,) = rows_of(output)
+    # 4 runs, and at most five times as many more
+    assert len(row["profile"]["samples_s"]) == 24
+
+
+def test_a_simulated_platform_runs_as_often_as_asked_and_is_disturbed_by_nothing(
+    tmp_path: Path,
+) -> None:
+    output = tmp_path / "shard.jsonl"
+    settings = {"height": 4, "width": 4, "channels": 8}
     job = Job("null", {}, 4, 1, device_share=0.9)
     measure_cases([make_case("add", settings)], job, output, DEVICE)
     (row,) = rows_of(output)
-    # a null device takes no time: 4 runs, and at most five times as many more
-    assert len(row["profile"]["samples_s"]) == 24
+    assert len(row["profile"]["samples_s"]) == 4
+    assert row["other_core_load"] is None
 
 
 def test_spread_is_median_over_lower_quartile() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from strata import operations as op
 from strata.builder import GraphBuilder
 from strata.errors import SchemaError
+from strata.graph import with_bits
 from strata.layer import make_layer
 from strata.work import Work
 
@@ -181,3 +182,14 @@ def test_same_padding_divides_and_rounds_up(size, kernel, stride, dilation):
     layer = builder.convolution(image, 3, kernel, stride, "same", dilation)
     expected = tuple(-(-extent // step) for extent, step in zip(size, stride, strict=True))
     assert builder.shape(layer)[2:] == expected
+
+
+def test_with_bits_changes_what_moves_and_nothing_else():
+    builder = GraphBuilder("small")
+    builder.convolution(builder.input(1, 3, 8, 8), 4, 3, name="first")
+    graph = builder.build()
+    eighth = with_bits(graph, 8)
+    assert eighth.work.macs == graph.work.macs
+    assert eighth.work.bytes * 4 == graph.work.bytes
+    assert eighth["first"].weight_bits == 8
+    assert with_bits(graph, 32) is graph
