@@ -170,6 +170,10 @@ class PlatformConfig(Section):
     name: Name = Field(description="the file's name without its ending; need not be given")
     module: str = Field(description="name in the registry of hardware modules")
     options: dict[str, Any] = Field(default_factory=dict)
+    sweeps: dict[MicroKernel, Sweep] = Field(
+        default_factory=dict,
+        description="instead of the run's sweeps of these benchmarks: arrays differ in width",
+    )
 
 
 def load_config(path: Path | str) -> RunConfig:

@@ -16,7 +16,7 @@ from model_gen.layer_fit import LayerFit, fit_layer_models
 from model_gen.mapping_fit import fit_mapping
 from model_gen.overhead import fit_overhead
 from model_gen.statistical import DEFAULT_FOREST, ForestSettings
-from model_gen.tables import MULTI_LAYER, read_table, undisturbed
+from model_gen.tables import MULTI_LAYER, on_device, read_table, undisturbed
 from model_gen.unrolling import read_unrolling
 from strata.atomic import replacing
 from strata.console import exits_cleanly
@@ -50,10 +50,12 @@ def fit_platform(
     fits: dict[str, LayerFit] = {}
     disturbed: list[str] = []
     for operation, table in layer_tables.items():
-        quiet, note = undisturbed(table)
-        disturbed += [f"{operation}: {note}"] if note else []
+        kept = table
+        for choose in (undisturbed, on_device):
+            kept, note = choose(kept)
+            disturbed += [f"{operation}: {note}"] if note else []
         fits[operation] = fit_layer_models(
-            quiet, operation, unrolling.get(operation, []), seed, settings
+            kept, operation, unrolling.get(operation, []), seed, settings
         )
     networks, note = undisturbed(networks)
     disturbed += [f"networks: {note}"] if note else []

@@ -1,16 +1,19 @@
 """What several rules share."""
 
 # An edit of the code that measures must measure anew; Snakemake sees files, not imports.
-MEASURING_CODE = sorted(
-    str(path)
-    for pattern in (
-        "graph_gen/**/*.py",
-        "graph_gen/descriptions/*.yaml",
-        "hardware_modules/*.py",
-        "benchmark/runner.py",
-    )
-    for path in Path(workflow.basedir).glob(pattern)
+def sources(*patterns):
+    """Files of the repository that match."""
+    root = Path(workflow.basedir)
+    return sorted(str(path) for pattern in patterns for path in root.glob(pattern))
+
+
+MEASURING_CODE = sources(
+    "graph_gen/**/*.py",
+    "graph_gen/descriptions/*.yaml",
+    "hardware_modules/*.py",
+    "benchmark/runner.py",
 )
+SIMULATING_CODE = sources("simulators/**/*.py", "simulators/*/hardware/*.yaml")
 CHUNKS = {
     "sweeps": RUN.measurement.sweep_chunks,
     "samples": RUN.measurement.sample_chunks,
@@ -23,6 +26,13 @@ def shards(phase):
         f"{RESULTS}/{{platform}}/shards/{phase}-{chunk}.jsonl"
         for chunk in range(CHUNKS[phase])
     ]
+
+
+def measuring_code(wildcards):
+    """What a measurement on the platform depends on."""
+    described = load_platform(platform_description(wildcards))
+    simulated = described.module.endswith("_simulated")
+    return MEASURING_CODE + (SIMULATING_CODE if simulated else [])
 
 
 def platform_description(wildcards):

@@ -41,7 +41,7 @@ rule measure_chunk:
     input:
         plan=f"{RESULTS}/{{platform}}/plan/{{phase}}.jsonl",
         platform=platform_description,
-        code=MEASURING_CODE,
+        code=measuring_code,
     output:
         f"{RESULTS}/{{platform}}/shards/{{phase}}-{{chunk}}.jsonl",
     log:
@@ -73,7 +73,7 @@ rule measure_networks:
     input:
         networks=[path for paths in NETWORKS.values() for path in paths],
         platform=platform_description,
-        code=MEASURING_CODE,
+        code=measuring_code,
     output:
         f"{RESULTS}/{{platform}}/networks.jsonl",
     log:

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from strata.operations import Shape
 
+HOST_KIND = "host:"  # begins the kind of a node that an accelerator's toolchain left to the host
+
 
 @dataclass(frozen=True, slots=True)
 class ExecutedNode:

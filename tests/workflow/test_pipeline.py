@@ -26,21 +26,22 @@ def snakemake(folder: Path, config: Path, *arguments: str) -> subprocess.Complet
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> Path:
-    """A folder in which config/tiny.yaml has been run on this machine's processor."""
+    """A folder in which config/tiny.yaml has been run: this processor and a simulated DPU."""
     folder = tmp_path_factory.mktemp("tiny")
     done = snakemake(folder, ROOT / "config" / "tiny.yaml")
     assert done.returncode == 0, done.stderr[-4000:]
     return folder
 
 
-def test_tiny_ends_with_a_platform_model_that_estimates(tiny):
-    platform = load_platform(tiny / "results/tiny/openvino_cpu/openvino_cpu.strata")
+@pytest.mark.parametrize("name", ["openvino_cpu", "dpu_zcu102"])
+def test_tiny_ends_with_a_platform_model_that_estimates(tiny, name):
+    platform = load_platform(tiny / f"results/tiny/{name}/{name}.strata")
     assert {"convolution", "depthwise_convolution", "dense", "add"} <= set(platform.layer_models)
     network = tiny / "results/tiny/networks/table2/resnet18.json"
     estimate = strata.estimate(network, platform)
-    (measured,) = pd.read_parquet(
-        tiny / "results/tiny/openvino_cpu/evaluation/networks.parquet"
-    ).query("network == 'resnet18' and kind == 'mixed' and mapping == 'predicted'")["measured_s"]
+    (measured,) = pd.read_parquet(tiny / f"results/tiny/{name}/evaluation/networks.parquet").query(
+        "network == 'resnet18' and kind == 'mixed' and mapping == 'predicted'"
+    )["measured_s"]
     # no accuracy is asked of 139 graphs, but a wrong unit or a doubled layer would show
     assert 0.5 < estimate.total_s / measured < 2.0
 

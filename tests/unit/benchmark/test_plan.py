@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import benchmark.make_plan as command
-from benchmark.config import Range, RunConfig, Sweep
+from benchmark.config import PlatformConfig, Range, RunConfig, Sweep
 from benchmark.make_plan import Phase, plan_cases
 from benchmark.plan import case_id, chunk, make_case, read_plan, unique, write_plan
 from benchmark.sweep import plan_sweeps
 from strata.errors import ArtefactError, SchemaError
 
 POINT = {"height": 14, "width": 14, "channels": 96, "filters": 72, "kernel": 3, "kernels": 2}
+BOARD = PlatformConfig(name="board", module="null")
 
 
 def config(seed: int = 1) -> RunConfig:
@@ -79,15 +80,25 @@ def test_same_seed_same_bytes_another_seed_others(tmp_path: Path) -> None:
     texts = []
     for number, seed in enumerate((1, 1, 2)):
         path = tmp_path / f"{number}.jsonl"
-        write_plan(plan_cases(config(seed), None, None), path)
+        write_plan(plan_cases(config(seed), BOARD, None, None), path)
         texts.append(path.read_bytes())
     assert texts[0] == texts[1]
     assert texts[0] != texts[2]
 
 
+def test_a_platform_of_another_width_brings_its_own_sweeps() -> None:
+    sweep = Sweep(points=[POINT], parameters={"filters": Range(start=64, stop=192, step=64)})
+    wide = PlatformConfig(name="wide", module="null", sweeps={"convolution": sweep})
+    cases = plan_cases(config(), wide, Phase.SWEEPS, None)
+    assert [case.settings["filters"] for case in cases] == [64, 128, 192]
+    assert plan_cases(config(), wide, Phase.SAMPLES, None) == plan_cases(
+        config(), BOARD, Phase.SAMPLES, None
+    )
+
+
 def test_phases_part_the_plan() -> None:
-    whole = plan_cases(config(), None, None)
-    parts = [plan_cases(config(), phase, None) for phase in (Phase.SWEEPS, Phase.SAMPLES)]
+    whole = plan_cases(config(), BOARD, None, None)
+    parts = [plan_cases(config(), BOARD, phase, None) for phase in (Phase.SWEEPS, Phase.SAMPLES)]
     assert parts[0] + parts[1] == whole
     assert all(case.tags["sweep"] for case in parts[0])
     assert not any(case.tags["sweep"] for case in parts[1])
@@ -95,7 +106,7 @@ def test_phases_part_the_plan() -> None:
 
 
 def test_a_plan_comes_back_as_written(tmp_path: Path) -> None:
-    cases = plan_cases(config(), None, None)
+    cases = plan_cases(config(), BOARD, None, None)
     write_plan(cases, tmp_path / "plan.jsonl")
     assert read_plan(tmp_path / "plan.jsonl") == cases
 
@@ -150,5 +161,5 @@ def test_the_command_writes_a_plan_and_refuses_in_one_line(tmp_path: Path) -> No
         app, [*arguments, "--platform", "abacus", "--output", str(tmp_path / "no.jsonl")]
     )
     assert refused.exit_code == 2
-    assert "platform 'abacus' is not in it; legal: openvino_cpu" in refused.output
+    assert "platform 'abacus' is not in it; legal: dpu_zcu102, openvino_cpu" in refused.output
     assert not (tmp_path / "no.jsonl").exists()
