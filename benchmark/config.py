@@ -174,6 +174,21 @@ class PlatformConfig(Section):
         default_factory=dict,
         description="instead of the run's sweeps of these benchmarks: arrays differ in width",
     )
+    points: Whole = Field(
+        default=1, description="times the run's number of points, for platforms that answer fast"
+    )
+    sampling: dict[str, Any] = Field(
+        default_factory=dict, description="keys of the run's sampling that differ here"
+    )
+
+    def apply(self, run: RunConfig) -> RunConfig:
+        """The run as this platform needs it; SchemaError for an illegal key of `sampling`."""
+        data = run.model_dump()
+        data["sweeps"] |= self.model_dump()["sweeps"]
+        data["sampling"] |= self.sampling
+        for counts in (data["samples"], data["multi_layer"]):
+            counts.update({name: count * self.points for name, count in counts.items()})
+        return validate(Path(f"platform {self.name}"), RunConfig, data)
 
 
 def load_config(path: Path | str) -> RunConfig:

@@ -28,13 +28,13 @@ class Phase(StrEnum):
 
 
 def plan_cases(
-    config: RunConfig, platform: PlatformConfig, phase: Phase | None, unrolling: Path | None
+    run: RunConfig, platform: PlatformConfig, phase: Phase | None, unrolling: Path | None
 ) -> list[BenchmarkCase]:
     """Cases of one phase, or of both without one; samples know the fitted unrolling if given."""
+    config = platform.apply(run)
     cases: list[BenchmarkCase] = []
     if phase != Phase.SAMPLES:
-        sweeps = {**config.sweeps, **platform.sweeps}
-        cases += plan_sweeps({str(name): sweep for name, sweep in sweeps.items()})
+        cases += plan_sweeps({str(name): sweep for name, sweep in config.sweeps.items()})
     if phase != Phase.SWEEPS:
         sizes = read_unrolling(unrolling) if unrolling else None
         cases += plan_samples(

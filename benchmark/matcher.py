@@ -260,7 +260,7 @@ def match(graph: Graph, profile: Profile) -> Match:
     for group in groups:
         if not group.nodes:
             continue
-        executed = make_executed(group.layers)
+        executed = make_executed(group.layers, group.nodes[-1].placement)
         shape = group.nodes[-1].output_shape
         # views (flatten, reshape) join their producer: only the number of elements must agree
         odd += shape is not None and prod(shape) != prod(executed.output_shape)

@@ -6,7 +6,7 @@ for the entire benchmark. Refused cases have a table of their own.
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from strata.errors import MatchError
 from strata.execution import FEATURES, features
 from strata.graph import Graph, with_bits
 from strata.mapping import EDGE_FEATURES
+from strata.placement import PLACEMENT_FEATURES, Surroundings
 from strata.profile import Profile
 from strata.profile_json import profile_from_dict
 
@@ -57,6 +58,15 @@ MAPPING_SCHEMA = pa.schema(
         *((name, _NUMBER) for name in EDGE_FEATURES),
     ]
 )
+PLACEMENT_SCHEMA = pa.schema(
+    [
+        ("case_id", _TEXT),
+        ("benchmark", _TEXT),
+        ("operation", _TEXT),
+        ("placement", _TEXT),
+        *((name, _NUMBER) for name in PLACEMENT_FEATURES),
+    ]
+)
 NETWORK_SCHEMA = pa.schema(
     [
         ("case_id", _TEXT),
@@ -90,6 +100,7 @@ class Rows:
 
     layers: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     mapping: list[dict[str, Any]] = field(default_factory=list)
+    placements: list[dict[str, Any]] = field(default_factory=list)
     networks: list[dict[str, Any]] = field(default_factory=list)
     refusals: list[dict[str, Any]] = field(default_factory=list)
 
@@ -98,6 +109,7 @@ class Rows:
         for operation, rows in other.layers.items():
             self.layers[operation] += rows
         self.mapping += other.mapping
+        self.placements += other.placements
         self.networks += other.networks
         self.refusals += other.refusals
 
@@ -115,6 +127,22 @@ def _edge_row(case: Mapping[str, Any], role: str, row: EdgeRow) -> dict[str, Any
     }
 
 
+def _placement_rows(case: Mapping[str, Any], found: Match) -> Iterator[dict[str, Any]]:
+    """How each executed layer was run, and what the network asked for beside it."""
+    executed = [layer.executed for layer in found.layers]
+    surroundings = Surroundings(executed)
+    for layer in executed:
+        row = surroundings.row(layer)
+        surroundings.add(layer)
+        yield {
+            "case_id": case["case_id"],
+            "benchmark": case["benchmark"],
+            "operation": layer.operation,
+            "placement": layer.placement,
+            **dict(zip(PLACEMENT_FEATURES, map(float, row), strict=True)),
+        }
+
+
 def add_match(
     rows: Rows, record: Mapping[str, Any], graph: Graph, profile: Profile, found: Match
 ) -> None:
@@ -122,7 +150,7 @@ def add_match(
     case, tags = record["case"], record.get("tags", {})
     for layer in found.layers:
         executed = layer.executed
-        rows.layers[executed.operation].append(
+        rows.layers[executed.model_key].append(
             {
                 "case_id": case["case_id"],
                 "benchmark": case["benchmark"],
@@ -141,6 +169,7 @@ def add_match(
         )
     rows.mapping += [_edge_row(case, "fusion", row) for row in found.fusions]
     rows.mapping += [_edge_row(case, "insertion", row) for row in found.insertions]
+    rows.placements += _placement_rows(case, found)
     inserted = [layer for layer in found.layers if layer.executed.operation == "reorder"]
     rows.networks.append(
         {
@@ -204,13 +233,16 @@ def _write(rows: Iterable[dict[str, Any]], schema: pa.Schema, path: Path) -> Non
 
 
 def write_tables(rows: Rows, folder: Path) -> None:
-    """Write layers/<operation>.parquet, mapping.parquet, networks.parquet, refusals.parquet."""
+    """Write layers/<operation>[@<placement>].parquet, mapping.parquet, placements.parquet,
+    networks.parquet, refusals.parquet.
+    """
     (folder / "layers").mkdir(parents=True, exist_ok=True)
     for stale in (folder / "layers").glob("*.parquet"):
         stale.unlink()
     for operation, layer_rows in sorted(rows.layers.items()):
         _write(layer_rows, LAYER_SCHEMA, folder / "layers" / f"{operation}.parquet")
     _write(rows.mapping, MAPPING_SCHEMA, folder / "mapping.parquet")
+    _write(rows.placements, PLACEMENT_SCHEMA, folder / "placements.parquet")
     _write(rows.networks, NETWORK_SCHEMA, folder / "networks.parquet")
     _write(rows.refusals, REFUSAL_SCHEMA, folder / "refusals.parquet")
 

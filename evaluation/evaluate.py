@@ -151,7 +151,7 @@ def _validation_frame(fit_report: Path) -> pd.DataFrame:
     scores = json.loads(fit_report.read_text(encoding="utf-8"))["mapping"]
     rows = [
         {
-            "set": "validation" if score["role"] == "fusion" else "validation_insertion",
+            "set": "validation" + ("" if score["role"] == "fusion" else f"_{score['role']}"),
             "producer_operation": score["producer"],
             "consumer_operation": score["consumer"],
             "samples": sum(score[name] for name in COUNTS),

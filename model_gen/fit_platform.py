@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -13,10 +13,10 @@ import pandas as pd
 import typer
 
 from model_gen.layer_fit import LayerFit, fit_layer_models
-from model_gen.mapping_fit import fit_mapping
+from model_gen.mapping_fit import fit_mapping, fit_placement
 from model_gen.overhead import fit_overhead
 from model_gen.statistical import DEFAULT_FOREST, ForestSettings
-from model_gen.tables import MULTI_LAYER, on_device, read_table, undisturbed
+from model_gen.tables import MULTI_LAYER, read_table, undisturbed
 from model_gen.unrolling import read_unrolling
 from strata.atomic import replacing
 from strata.console import exits_cleanly
@@ -29,6 +29,12 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def _common(texts: Sequence[str]) -> dict[str, str]:
+    """What all of the JSON dictionaries say alike: some hold what is true of one graph only."""
+    first, *rest = (json.loads(text) for text in dict.fromkeys(texts))
+    return {key: value for key, value in first.items() if all(r.get(key) == value for r in rest)}
+
+
 def _ranges(table: pd.DataFrame) -> dict[str, tuple[float, float]]:
     return {name: (float(table[name].min()), float(table[name].max())) for name in FEATURES}
 
@@ -36,6 +42,7 @@ def _ranges(table: pd.DataFrame) -> dict[str, tuple[float, float]]:
 def fit_platform(
     layer_tables: dict[str, pd.DataFrame],
     mapping_table: pd.DataFrame,
+    placements: pd.DataFrame,
     networks: pd.DataFrame,
     unrolling: dict[str, list[Any]],
     header: dict[str, Any],
@@ -50,16 +57,16 @@ def fit_platform(
     fits: dict[str, LayerFit] = {}
     disturbed: list[str] = []
     for operation, table in layer_tables.items():
-        kept = table
-        for choose in (undisturbed, on_device):
-            kept, note = choose(kept)
-            disturbed += [f"{operation}: {note}"] if note else []
+        quiet, note = undisturbed(table)
+        disturbed += [f"{operation}: {note}"] if note else []
         fits[operation] = fit_layer_models(
-            kept, operation, unrolling.get(operation, []), seed, settings
+            quiet, operation, unrolling.get(operation, []), seed, settings
         )
     networks, note = undisturbed(networks)
     disturbed += [f"networks: {note}"] if note else []
     mapping, scores = fit_mapping(mapping_table, networks, seed)
+    placing, placing_scores = fit_placement(placements, seed)
+    mapping, scores = replace(mapping, placement=placing), scores + placing_scores
     # single-kind graphs tell nothing of what a network costs beside its layers
     overhead = fit_overhead(networks[networks["benchmark"].isin(MULTI_LAYER)])
     latest = networks.iloc[-1]
@@ -69,7 +76,7 @@ def fit_platform(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         fit_metrics={operation: fit.metrics for operation, fit in fits.items()},
         host=json.loads(latest["host"]),
-        toolchain=json.loads(latest["toolchain"]),
+        toolchain=_common(list(networks["toolchain"])),
         bits=int(latest["bits"]),
         ranges={operation: _ranges(table) for operation, table in layer_tables.items()},
         counts={operation: len(table) for operation, table in layer_tables.items()},
@@ -119,6 +126,7 @@ def command(
     model, fit_report = fit_platform(
         {path.stem: read_table(path) for path in paths},
         pd.read_parquet(tables / "mapping.parquet"),
+        pd.read_parquet(tables / "placements.parquet"),
         pd.read_parquet(tables / "networks.parquet"),
         read_unrolling(unrolling),
         {"platform": platform, "run": run, "seed": seed, "data_hashes": hashes},

@@ -1,9 +1,11 @@
 """Fitting the mapping model: a decision tree per pair of operations (ANNETTE, section 5.2).
 
+What a toolchain leaves to the host, or fetches weights for in every run, is a tree per operation.
 POSSIBLY_FUSED rows decide nothing and are left out; a pair that has no other rows gets no tree.
 """
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +16,7 @@ from model_gen.forest_io import forest_from_tree
 from strata.errors import FitError
 from strata.forest import Forest
 from strata.mapping import EDGE_FEATURES, MappingModel, pair_key
+from strata.placement import PLACEMENT_FEATURES, placement_key
 
 _MAX_DEPTH = 12
 _MIN_SAMPLES_LEAF = 2
@@ -35,14 +38,13 @@ class PairScore:
     false_negative: int
 
 
-def _tree(rows: pd.DataFrame, seed: int) -> Forest:
+def _tree(rows: pd.DataFrame, truth: np.ndarray, columns: Sequence[str], seed: int) -> Forest:
     # the splits see single precision, as prediction does
-    features = rows[list(EDGE_FEATURES)].to_numpy(np.float32)
-    fused = (rows["flag"] == "FUSED").to_numpy()
+    features = rows[list(columns)].to_numpy(np.float32)
     tree = DecisionTreeClassifier(
         max_depth=_MAX_DEPTH, min_samples_leaf=_MIN_SAMPLES_LEAF, random_state=seed
     )
-    return forest_from_tree(tree.fit(features, fused))
+    return forest_from_tree(tree.fit(features, truth))
 
 
 def held_out(case_ids: pd.Series) -> np.ndarray:
@@ -50,16 +52,27 @@ def held_out(case_ids: pd.Series) -> np.ndarray:
     return np.array([zlib.crc32(case.encode()) % 5 == 0 for case in case_ids], dtype=bool)
 
 
-def _score(role: str, key: str, rows: pd.DataFrame, undecided: int, seed: int) -> PairScore:
+def _fused(rows: pd.DataFrame) -> np.ndarray:
+    return (rows["flag"] == "FUSED").to_numpy()
+
+
+def _score(
+    role: str,
+    key: str,
+    rows: pd.DataFrame,
+    truth: np.ndarray,
+    columns: Sequence[str],
+    undecided: int,
+    seed: int,
+) -> PairScore:
     validation = held_out(rows["case_id"])
-    truth = (rows["flag"] == "FUSED").to_numpy()
     producer, consumer = key.split("->")
     counts = dict.fromkeys(
         ("true_positive", "false_positive", "true_negative", "false_negative"), 0
     )
     if validation.any() and not validation.all():
-        tree = _tree(rows[~validation], seed)
-        matrix = rows.loc[validation, list(EDGE_FEATURES)].to_numpy(np.float64)
+        tree = _tree(rows[~validation], truth[~validation], columns, seed)
+        matrix = rows.loc[validation, list(columns)].to_numpy(np.float64)
         predicted, actual = tree.predict(matrix) > 0.5, truth[validation]
         counts = {
             "true_positive": int(np.sum(predicted & actual)),
@@ -81,11 +94,36 @@ def _fit_role(
     sizes = chosen.groupby(pairs).size().to_dict()
     for (producer, consumer), rows in decided.groupby(pairs):
         key = pair_key(str(producer), str(consumer))
-        trees[key] = _tree(rows, seed)
-        scores.append(_score(role, key, rows, int(sizes[producer, consumer]) - len(rows), seed))
+        trees[key] = _tree(rows, _fused(rows), EDGE_FEATURES, seed)
+        undecided = int(sizes[producer, consumer]) - len(rows)
+        score = _score(role, key, rows, _fused(rows), EDGE_FEATURES, undecided, seed)
+        scores.append(score)
     inside = decided[decided["producer_operation"] != "input"]
     for consumer, rows in inside.groupby("consumer_operation"):
-        trees[pair_key("*", str(consumer))] = _tree(rows, seed)
+        trees[pair_key("*", str(consumer))] = _tree(rows, _fused(rows), EDGE_FEATURES, seed)
+    return trees, scores
+
+
+def fit_placement(table: pd.DataFrame, seed: int) -> tuple[dict[str, Forest], list[PairScore]]:
+    """Trees by `placement_key` from one row per executed layer, and their scores.
+
+    Only placements that occur get trees: one per operation that was ever placed so, and one of all
+    rows for operations that never were measured. Raises FitError if a column is missing.
+    """
+    missing = sorted({"case_id", "operation", "placement", *PLACEMENT_FEATURES} - set(table))
+    if missing:
+        raise FitError(f"placement table: column(s) {', '.join(missing)} missing")
+    trees: dict[str, Forest] = {}
+    scores: list[PairScore] = []
+    for placement in sorted(set(table["placement"]) - {""}):
+        placed = table["placement"] == placement
+        everything = _tree(table, placed.to_numpy(), PLACEMENT_FEATURES, seed)
+        trees[placement_key("*", placement)] = everything
+        for operation, rows in table.groupby("operation"):
+            truth = placed[rows.index].to_numpy()
+            key = placement_key(str(operation), placement)
+            trees[key] = _tree(rows, truth, PLACEMENT_FEATURES, seed)
+            scores.append(_score("placement", key, rows, truth, PLACEMENT_FEATURES, 0, seed))
     return trees, scores
 
 

@@ -7,7 +7,6 @@ import pandas as pd
 
 from strata.errors import ArtefactError, FitError, legal
 from strata.execution import FEATURES
-from strata.profile import HOST_KIND
 
 MULTI_LAYER = ("cells", "convnet", "fcnet")  # benchmarks whose layers stand as in networks
 REQUIRED = ("case_id", *FEATURES, "time_s")
@@ -81,25 +80,6 @@ def table_matrix(table: pd.DataFrame) -> np.ndarray:
 def table_times(table: pd.DataFrame) -> np.ndarray:
     """Measured times in seconds, (rows,)."""
     return table["time_s"].to_numpy(dtype=np.float64)
-
-
-FEWEST_ON_DEVICE = 30
-
-
-def on_device(table: pd.DataFrame) -> tuple[pd.DataFrame, str | None]:
-    """The rows that the accelerator ran, and a note on what its host ran instead.
-
-    The same operation takes another time on the host, and what sends it there is another layer of
-    the network. Operations that hardly ever run on the accelerator keep all rows.
-    """
-    if "kind" not in table.columns:
-        return table, None
-    host = table["kind"].fillna("").str.startswith(HOST_KIND)
-    if not host.any():
-        return table, None
-    if (~host).sum() < FEWEST_ON_DEVICE:
-        return table, f"{host.sum()} of {len(table)} rows ran on the host, and were used"
-    return table[~host], f"{host.sum()} rows that ran on the host were left out"
 
 
 BUSY = 0.3  # other cores kept busy; a second process costs 13 to 15% at the median

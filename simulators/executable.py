@@ -21,6 +21,11 @@ class ExecutableLayer:
     host_reason: str | None = None
 
     @property
+    def placement(self) -> str:
+        """One of `strata.execution.PLACEMENTS`, or empty."""
+        return "host" if self.host_reason is not None else ""
+
+    @property
     def name(self) -> str:
         """The root layer's name."""
         return self.executed.name

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 FALLBACK_KIND = "roofline"
 _LEAST_UTILISATION = 0.1
 NO_MODEL = "none"
+_PLACED = {"host": "on the host", "streamed": "weights fetched in every run"}
 _OPS, _BYTES = FEATURES.index("ops"), FEATURES.index("bytes")
 
 
@@ -199,7 +200,7 @@ def _answers(
     matrix = feature_matrix(executed)
     rows_of: dict[str, list[int]] = defaultdict(list)
     for row, layer in enumerate(executed):
-        rows_of[layer.operation].append(row)
+        rows_of[_modelled(layer, model)].append(row)
     found: dict[int, tuple[_Answer, _Outside]] = {}
     for operation, rows in rows_of.items():
         part = matrix[rows]
@@ -207,6 +208,11 @@ def _answers(
         outside = _outside(part, model.header.ranges.get(operation))
         found |= dict(zip(rows, zip(answers, outside, strict=True), strict=True))
     return [found[row] for row in range(len(executed))]
+
+
+def _modelled(layer: ExecutedLayer, model: "PlatformModel") -> str:
+    """The key of a layer's models; those of the operation where its placement has none."""
+    return layer.model_key if layer.model_key in model.layer_models else layer.operation
 
 
 def _operation_answers(
@@ -312,6 +318,8 @@ def _row(
 
 def _notes(executed: ExecutedLayer, outside: _Outside, moves_nothing: bool) -> Iterator[str]:
     unmapped = _type_names(executed.layers)
+    if executed.placement:
+        yield _PLACED[executed.placement]
     if unmapped:
         yield f"not mapped: {', '.join(unmapped)}"
     if moves_nothing:

@@ -14,15 +14,23 @@ from strata import operations as op
 from strata.layer import Layer
 from strata.work import Work, weight_elements
 
+# How a toolchain may run a layer other than in its ordinary way: on the accelerator's host, or
+# with weights that its memory cannot keep and that are fetched in every run.
+PLACEMENTS = ("host", "streamed")
+
 _VIEWS = (op.Input, op.Reshape, op.Flatten)  # the same elements under another shape
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutedLayer:
-    """A root layer and the layers fused with it, with executed shapes. See `make_executed`."""
+    """A root layer and the layers fused with it, with executed shapes. See `make_executed`.
+
+    `placement` is one of PLACEMENTS, or empty where the layer runs in the platform's own way.
+    """
 
     root: Layer
     absorbed: tuple[Layer, ...] = ()
+    placement: str = ""
 
     @property
     def name(self) -> str:
@@ -31,8 +39,13 @@ class ExecutedLayer:
 
     @property
     def operation(self) -> str:
-        """The root's operation: picks the table and the layer model."""
+        """The root's operation."""
         return self.root.operation
+
+    @property
+    def model_key(self) -> str:
+        """Operation and placement: picks the table and the layer model."""
+        return f"{self.operation}@{self.placement}" if self.placement else self.operation
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -94,10 +107,10 @@ def _rank(layer: Layer) -> int:
     return _RANKS.get(type(layer.parameters), len(_ROOT_ORDER))
 
 
-def make_executed(layers: Sequence[Layer]) -> ExecutedLayer:
+def make_executed(layers: Sequence[Layer], placement: str = "") -> ExecutedLayer:
     """A group from its layers in topological order; its root is the first of the heaviest kind."""
     root = min(layers, key=_rank)
-    return ExecutedLayer(root, tuple(layer for layer in layers if layer is not root))
+    return ExecutedLayer(root, tuple(layer for layer in layers if layer is not root), placement)
 
 
 def geometry(shape: op.Shape) -> tuple[int, int, int, int]:
@@ -134,11 +147,15 @@ def _activation_code(executed: ExecutedLayer) -> int:
     return max((1 + op.ACTIVATIONS.index(kind) for kind in kinds), default=0)
 
 
-def _pooling(executed: ExecutedLayer) -> tuple[int, int]:
-    """Kernel and stride of an absorbed pooling (ANNETTE, section 4), zeros without one."""
+def _absorbed_window(executed: ExecutedLayer) -> tuple[int, int]:
+    """Kernel and stride of an absorbed pooling (ANNETTE, section 4) or depthwise convolution.
+
+    Zeros without one; a global pooling's kernel is its whole map.
+    """
     for layer in executed.absorbed:
-        if isinstance(layer.parameters, op.Pooling):
-            return max(layer.parameters.kernel), max(layer.parameters.stride)
+        if isinstance(layer.parameters, op.Pooling | op.GlobalPooling | op.Convolution):
+            kernel_h, kernel_w, stride_h, stride_w, _ = _window(layer)
+            return max(kernel_h, kernel_w), max(stride_h, stride_w)
     return 0, 0
 
 
@@ -161,7 +178,7 @@ def features(executed: ExecutedLayer) -> dict[str, float]:
     batch, channels, height, width = geometry(inputs[0])
     _, filters, out_height, out_width = geometry(root.output_shape)
     kernel_h, kernel_w, stride_h, stride_w, dilation = _window(root)
-    pool_kernel, pool_stride = _pooling(executed)
+    absorbed_kernel, absorbed_stride = _absorbed_window(executed)
     return {
         "batch": batch,
         "height": height,
@@ -189,8 +206,8 @@ def features(executed: ExecutedLayer) -> dict[str, float]:
         "absorbed_count": len(executed.absorbed),
         "absorbed_add": _absorbed(executed, "add"),
         "absorbed_multiply": _absorbed(executed, "multiply"),
-        "absorbed_pooling_kernel": pool_kernel,
-        "absorbed_pooling_stride": pool_stride,
+        "absorbed_kernel": absorbed_kernel,
+        "absorbed_stride": absorbed_stride,
     }
 
 
@@ -221,8 +238,8 @@ FEATURES: tuple[str, ...] = (
     "absorbed_count",
     "absorbed_add",
     "absorbed_multiply",
-    "absorbed_pooling_kernel",
-    "absorbed_pooling_stride",
+    "absorbed_kernel",
+    "absorbed_stride",
 )
 
 

@@ -156,3 +156,15 @@ def forest_from_arrays(arrays: Mapping[str, np.ndarray]) -> Forest:
         raise ArtefactError(f"forest lacks {', '.join(missing)}")
     feature, split, left, right, roots = (arrays[name] for name in _STORED)
     return Forest(feature, split, left, right, split, roots)
+
+
+def tree_value(tree: Forest, row: Sequence[float]) -> float:
+    """Value of a single tree for one row: a scalar walk, since edges are decided one by one.
+
+    Features are compared in single precision, as the trees were trained.
+    """
+    node = int(tree.roots[0])
+    while (column := int(tree.feature[node])) >= 0:
+        goes_left = np.float32(row[column]) <= tree.threshold[node]
+        node = int(tree.left[node] if goes_left else tree.right[node])
+    return float(tree.value[node])

@@ -16,9 +16,10 @@ import numpy as np
 from strata import operations as op
 from strata.errors import ArtefactError
 from strata.execution import FEATURES, ExecutedLayer, features, geometry, make_executed
-from strata.forest import Forest, concatenate
+from strata.forest import Forest, concatenate, tree_value
 from strata.graph import Graph
 from strata.layer import OPERATIONS, Layer, make_layer
+from strata.placement import PLACEMENT_FEATURES, place
 from strata.stride_moving import move_strides
 
 EDGE_FEATURES: tuple[str, ...] = (
@@ -30,6 +31,7 @@ EDGE_FEATURES: tuple[str, ...] = (
     "consumer_elements",
     "consumer_operands",
     "operand_elements",
+    "operand_row_elements",
     "operand_index",
     "operand_is_latest",
     "tensor_consumers",
@@ -46,12 +48,14 @@ EDGE_FEATURES: tuple[str, ...] = (
 class MappingModel:
     """Trees by "producer->consumer" with the probability of fusion, or of insertion, as value.
 
-    `moves_strides` says whether the toolchain moves strides of 1x1 convolutions upstream.
+    `moves_strides` says whether the toolchain moves strides of 1x1 convolutions upstream,
+    `placement` which layers run in another way than the rest (`strata.placement`).
     """
 
     fusion: dict[str, Forest] = field(default_factory=dict)
     insertion: dict[str, Forest] = field(default_factory=dict)
     moves_strides: bool = False
+    placement: dict[str, Forest] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,14 @@ def _consumer_features(layer: Layer, operand: Layer) -> list[float]:
         prod(layer.output_shape),
         len(layer.inputs),
         prod(operand.output_shape),
+        _row_elements(operand),
     ]
+
+
+def _row_elements(layer: Layer) -> int:
+    """Elements in a row of a layer's output: whether rows fit on chip decides many a fusion."""
+    _, channels, _, width = geometry(layer.output_shape)
+    return channels * width
 
 
 def _other_operand(context: Context, edge: Edge) -> list[float]:
@@ -164,18 +175,6 @@ def candidate_edges(
             producer = context.graph[name]
             other = groups.get(other_operand(consumer, producer) or "", ())
             yield Edge(tuple(group), producer, consumer, tuple(other))
-
-
-def tree_value(tree: Forest, row: Sequence[float]) -> float:
-    """Value of a single tree for one row: a scalar walk, since edges are decided one by one.
-
-    Features are compared in single precision, as the trees were trained.
-    """
-    node = int(tree.roots[0])
-    while (column := int(tree.feature[node])) >= 0:
-        goes_left = np.float32(row[column]) <= tree.threshold[node]
-        node = int(tree.left[node] if goes_left else tree.right[node])
-    return float(tree.value[node])
 
 
 def _tree(trees: Mapping[str, Forest], key: str) -> Forest | None:
@@ -255,8 +254,10 @@ def boundary_features(context: Context, edge: Edge) -> list[float]:
     if edge.consumer is not edge.producer:
         return edge_features(context, edge)
     group = features(make_executed(edge.group))
-    tail = [prod(edge.producer.output_shape), 0, 1, len(context.successors[edge.producer.name])]
-    return [*group.values(), 0, 0, 0, 0, 0, 0, *tail, 1, -1, 0, 0, 0, 0]
+    producer = edge.producer
+    tail = [prod(producer.output_shape), _row_elements(producer), 0, 1]
+    consumers = len(context.successors[producer.name])
+    return [*group.values(), 0, 0, 0, 0, 0, 0, *tail, consumers, 1, -1, 0, 0, 0, 0]
 
 
 def insertions(
@@ -290,10 +291,10 @@ def apply_mapping(graph: Graph, mapping: MappingModel) -> tuple[ExecutedLayer, .
     for group in groups:
         executed.append(make_executed(group))
         executed.extend(inserted[layer.name] for layer in group if layer.name in inserted)
-    return tuple(executed)
+    return place(executed, mapping.placement)
 
 
-_ROLES = ("fusion", "insertion")
+_ROLES = ("fusion", "insertion", "placement")
 _PARTS = ("feature", "threshold", "left", "right", "value", "roots")
 
 
@@ -309,6 +310,7 @@ def mapping_to_parts(mapping: MappingModel) -> tuple[dict[str, Any], dict[str, n
         "moves_strides": mapping.moves_strides,
         **{role: sorted(getattr(mapping, role)) for role in _ROLES},
         "edge_features": list(EDGE_FEATURES),
+        "placement_features": list(PLACEMENT_FEATURES),
     }
     joint = concatenate(trees)
     arrays = {part: getattr(joint, part) for part in _PARTS}
@@ -341,8 +343,13 @@ def _compact(tree: Forest) -> Forest:
 
 def mapping_from_parts(data: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> MappingModel:
     """The mapping model; ArtefactError if the trees are malformed or of other features."""
-    if list(data["edge_features"]) != list(EDGE_FEATURES):
-        raise ArtefactError("the mapping model was made for other edge features: generate it anew")
+    for name, ours in (
+        ("edge_features", EDGE_FEATURES),
+        ("placement_features", PLACEMENT_FEATURES),
+    ):
+        if list(data[name]) != list(ours):
+            what = name.replace("_", " ")
+            raise ArtefactError(f"the mapping model was made for other {what}: generate it anew")
     keys = [(role, key) for role in _ROLES for key in data[role]]
     if len(keys) != len(arrays["roots"]):
         raise ArtefactError(
@@ -351,7 +358,8 @@ def mapping_from_parts(data: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
     trees: dict[str, dict[str, Forest]] = {role: {} for role in _ROLES}
     if keys:
         joint = Forest(**{part: arrays[part] for part in _PARTS})
-        joint.check(len(EDGE_FEATURES))
+        joint.check(max(len(EDGE_FEATURES), len(PLACEMENT_FEATURES)))
         for i, (role, key) in enumerate(keys):
             trees[role][key] = replace(joint, roots=joint.roots[i : i + 1])
-    return MappingModel(trees["fusion"], trees["insertion"], bool(data["moves_strides"]))
+    moves = bool(data["moves_strides"])
+    return MappingModel(trees["fusion"], trees["insertion"], moves, trees["placement"])

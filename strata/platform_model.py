@@ -20,6 +20,7 @@ import numpy as np
 
 from strata.atomic import replacing
 from strata.errors import ArtefactError, legal
+from strata.execution import PLACEMENTS
 from strata.forest import Forest, forest_from_arrays, forest_to_arrays
 from strata.layer import OPERATIONS
 from strata.layer_models import LayerModel, layer_model_from_dict, layer_model_to_dict
@@ -82,7 +83,10 @@ class Header:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlatformModel:
-    """Header, layer models by operation and kind, mapping model, overhead of a network."""
+    """Header, layer models, mapping model, overhead of a network.
+
+    Layer models are kept by `ExecutedLayer.model_key` (operation, and placement if any) and kind.
+    """
 
     header: Header
     layer_models: dict[str, dict[str, LayerModel]]
@@ -163,8 +167,11 @@ def _from_parts(
     forests = _forests(arrays, where)
     models: dict[str, dict[str, LayerModel]] = {}
     for operation, kinds in _get(data, "layer_models", dict, where).items():
-        if operation not in OPERATIONS:
+        name, _, placement = operation.partition("@")
+        if name not in OPERATIONS:
             _fail(f"{where}: layer_models", f"unknown operation {operation!r}", OPERATIONS)
+        if placement not in ("", *PLACEMENTS):
+            _fail(f"{where}: layer_models", f"unknown placement {placement!r}", PLACEMENTS)
         place = f"{where}: layer_models: {operation}"
         models[operation] = {}
         for kind, each in _typed(kinds, dict, place).items():

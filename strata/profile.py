@@ -4,8 +4,6 @@ from dataclasses import dataclass, field
 
 from strata.operations import Shape
 
-HOST_KIND = "host:"  # begins the kind of a node that an accelerator's toolchain left to the host
-
 
 @dataclass(frozen=True, slots=True)
 class ExecutedNode:
@@ -14,6 +12,7 @@ class ExecutedNode:
     `layers` are the original layers it says it holds (empty for a node the toolchain inserted or
     a profiler that keeps no names), `producers` the executed nodes it reads. `readings_s` are
     the profiler's raw numbers in seconds, `time_s` what the module derives from them.
+    `placement` is one of `strata.execution.PLACEMENTS`, or empty.
     """
 
     name: str
@@ -23,6 +22,7 @@ class ExecutedNode:
     output_shape: Shape | None
     time_s: float
     readings_s: tuple[float, ...] = ()
+    placement: str = ""
 
 
 @dataclass(frozen=True, slots=True)

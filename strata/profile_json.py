@@ -22,6 +22,7 @@ def _node(data: dict[str, Any]) -> ExecutedNode:
         None if shape is None else tuple(shape),
         float(data["time_s"]),
         tuple(data["readings_s"]),
+        str(data.get("placement", "")),  # shards written before accelerators do not say
     )
 
 

@@ -48,7 +48,7 @@ def test_fused_pooling_leaves_its_parameters_with_the_convolution():
 
     found = match(two_blocks(), profile(node("conv1", "conv1"), node("conv2", "conv2", "pool")))
     row = features(found.layers[1].executed)
-    assert (row["absorbed_pooling_kernel"], row["absorbed_pooling_stride"]) == (2, 2)
+    assert (row["absorbed_kernel"], row["absorbed_stride"]) == (2, 2)
 
 
 def test_names_decide_where_the_profiler_gives_them():

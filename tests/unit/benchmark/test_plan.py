@@ -96,6 +96,19 @@ def test_a_platform_of_another_width_brings_its_own_sweeps() -> None:
     )
 
 
+def test_a_platform_may_ask_for_more_points_and_other_limits() -> None:
+    fast = PlatformConfig(name="fast", module="null", points=2, sampling={"kernels_limit": 1})
+    cases = plan_cases(config(), fast, Phase.SAMPLES, None)
+    assert len(cases) == 2 * (6 + 3 + 3)
+    assert all(case.settings.get("kernels", 1) == 1 for case in cases)
+
+
+def test_an_illegal_key_of_a_platforms_sampling_is_named() -> None:
+    wrong = PlatformConfig(name="wrong", module="null", sampling={"kernels": 1})
+    with pytest.raises(SchemaError, match=r"platform wrong: key 'sampling.kernels' is unknown"):
+        plan_cases(config(), wrong, None, None)
+
+
 def test_phases_part_the_plan() -> None:
     whole = plan_cases(config(), BOARD, None, None)
     parts = [plan_cases(config(), BOARD, phase, None) for phase in (Phase.SWEEPS, Phase.SAMPLES)]

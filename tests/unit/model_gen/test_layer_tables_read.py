@@ -5,9 +5,7 @@ import pandas as pd
 import pytest
 
 from model_gen.tables import (
-    FEWEST_ON_DEVICE,
     check_table,
-    on_device,
     read_table,
     table_matrix,
     undisturbed,
@@ -79,17 +77,3 @@ def test_rows_measured_beside_other_work_are_left_out_unless_most_were():
     assert undisturbed(quiet)[1] is None
     bare = pd.DataFrame({"time_s": [1.0]})
     assert undisturbed(bare)[1] is None
-
-
-def test_rows_of_the_host_are_left_out_where_the_accelerator_has_enough():
-    few, many = FEWEST_ON_DEVICE - 1, FEWEST_ON_DEVICE
-    mixed = pd.DataFrame({"kind": ["conv"] * many + ["host:convolution"] * 3})
-    kept, note = on_device(mixed)
-    assert set(kept["kind"]) == {"conv"}
-    assert note == "3 rows that ran on the host were left out"
-    rare = pd.DataFrame({"kind": ["softmax"] * few + ["host:softmax"] * 3})
-    kept, note = on_device(rare)
-    assert len(kept) == few + 3
-    assert note == f"3 of {few + 3} rows ran on the host, and were used"
-    assert on_device(pd.DataFrame({"kind": ["conv", None]}))[1] is None
-    assert on_device(pd.DataFrame({"time_s": [1.0]}))[1] is None

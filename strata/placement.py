@@ -1,0 +1,94 @@
+"""How a toolchain chose to run an executed layer: on the host, or with weights that do not stay.
+
+An accelerator leaves to its host what it does not support, and perhaps all that follows; its
+memory holds the weights of some layers, and those of others are fetched in every run. Both depend
+on the rest of the network. A tree per operation and placement, on the layer's features and on
+what the network asks for beside it, says which layers; each placement has layer models of its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from strata.execution import FEATURES, PLACEMENTS, ExecutedLayer, features
+from strata.forest import Forest, tree_value
+
+PLACEMENT_FEATURES: tuple[str, ...] = (
+    *FEATURES,
+    "weight_bytes",
+    "total_weight_bytes",
+    "earlier_weight_bytes",
+    "larger_weight_bytes",
+    "largest_working_set_bytes",
+    "producer_on_host",
+    "earlier_on_host",
+)
+
+
+def placement_key(operation: str, placement: str) -> str:
+    """The name of a tree; operation "*" stands for any."""
+    return f"{operation}->{placement}"
+
+
+class Surroundings:
+    """What a network asks for beside each layer. Layers are placed one by one, in their order."""
+
+    def __init__(self, executed: Sequence[ExecutedLayer]) -> None:
+        self._owner = {inner.name: layer.name for layer in executed for inner in layer.layers}
+        works = [layer.work for layer in executed]
+        weights = [work.weight_bytes for work in works]
+        self._weights = dict(zip((layer.name for layer in executed), weights, strict=True))
+        self._total = sum(weights)
+        self._larger: dict[int, int] = {}
+        above = 0
+        for size in sorted(set(weights), reverse=True):
+            self._larger[size] = above
+            above += size * weights.count(size)
+        self._working_set = max((work.input_bytes + work.output_bytes for work in works), default=0)
+        self._earlier = 0
+        self._on_host: set[str] = set()
+
+    def row(self, layer: ExecutedLayer) -> list[float]:
+        """Values in the order of PLACEMENT_FEATURES for the next layer to be placed."""
+        reads = {self._owner.get(name) for inner in layer.layers for name in inner.inputs}
+        own = self._weights[layer.name]
+        return [
+            *features(layer).values(),
+            own,
+            self._total,
+            self._earlier,
+            self._larger[own],
+            self._working_set,
+            not self._on_host.isdisjoint(reads),
+            bool(self._on_host),
+        ]
+
+    def add(self, layer: ExecutedLayer) -> None:
+        """Take note of a layer that has been placed."""
+        self._earlier += self._weights[layer.name]
+        if layer.placement == "host":
+            self._on_host.add(layer.name)
+
+
+def place(
+    executed: Sequence[ExecutedLayer], trees: Mapping[str, Forest]
+) -> tuple[ExecutedLayer, ...]:
+    """The layers with the placement that the trees predict; without trees, as they are.
+
+    An operation without a tree of its own for a placement takes that of any operation.
+    """
+    if not trees:
+        return tuple(executed)
+    surroundings = Surroundings(executed)
+    placed = []
+    for layer in executed:
+        row = surroundings.row(layer)
+        best, chosen = 0.5, ""
+        for placement in PLACEMENTS:
+            tree = trees.get(placement_key(layer.operation, placement)) or trees.get(
+                placement_key("*", placement)
+            )
+            if tree is not None and (value := tree_value(tree, row)) > best:
+                best, chosen = value, placement
+        placed.append(replace(layer, placement=chosen))
+        surroundings.add(placed[-1])
+    return tuple(placed)
