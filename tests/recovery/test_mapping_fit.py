@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from model_gen.mapping_fit import fit_mapping, held_out
+from model_gen.mapping_fit import fit_mapping, fit_placement, held_out
 from model_gen.overhead import fit_overhead
 from strata.errors import FitError
-from strata.mapping import EDGE_FEATURES, tree_value
+from strata.forest import tree_value
+from strata.mapping import EDGE_FEATURES
+from strata.placement import PLACEMENT_FEATURES
 
 
 def rows(pair, flags, role="fusion", **features):
@@ -101,3 +103,32 @@ def test_overhead_per_network_and_per_layer_are_recovered():
     assert fit_overhead(table.iloc[:0]).per_network_s == 0.0
     faster = fit_overhead(table.assign(time_s=layer_sum * 0.99))
     assert (faster.per_network_s, faster.per_layer_s) == (0.0, 0.0)  # never below the layers
+
+
+def placements(placed, **features):
+    table = pd.DataFrame(0.0, index=range(len(placed)), columns=list(PLACEMENT_FEATURES))
+    for name, values in features.items():
+        table[name] = values
+    cases = [f"case {i}" for i in range(len(placed))]
+    return table.assign(case_id=cases, operation="convolution", placement=placed)
+
+
+def test_a_memory_of_known_size_is_found_from_what_is_streamed():
+    # the largest layers choose first: one is streamed if larger ones fill 8 MB
+    larger = np.random.default_rng(1).uniform(0, 16e6, 800)
+    table = placements(np.where(larger > 8e6, "streamed", ""), larger_weight_bytes=larger)
+    trees, (score,) = fit_placement(table, seed=0)
+    column = PLACEMENT_FEATURES.index("larger_weight_bytes")
+    assert trees["convolution->streamed"].threshold[0] == pytest.approx(8e6, rel=0.02)
+    assert trees["convolution->streamed"].feature[0] == column
+    assert (score.role, score.producer, score.consumer) == ("placement", "convolution", "streamed")
+    assert score.true_positive + score.true_negative >= 0.98 * held_out(table["case_id"]).sum()
+
+
+def test_a_platform_that_places_nothing_gets_no_placement_trees():
+    assert fit_placement(placements([""] * 10), seed=0) == ({}, [])
+
+
+def test_a_placement_table_without_its_columns_is_refused():
+    with pytest.raises(FitError, match=r"placement table: column.* weight_bytes missing"):
+        fit_placement(placements([""]).drop(columns="weight_bytes"), seed=0)
