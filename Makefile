@@ -5,15 +5,20 @@ INSTALLED = .venv/.installed
 BIN = .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run test test-slow lint clean
+.PHONY: run published test test-slow clean
 
 run: $(INSTALLED)
 	snakemake --profile profiles/default --configfile config/$(CONFIG).yaml
-	strata estimate results/$(CONFIG)/networks/$(EXAMPLE) --platform results/$(CONFIG)/openvino_cpu/openvino_cpu.strata
-	@echo "platform model: results/$(CONFIG)/openvino_cpu/openvino_cpu.strata"
-	@echo "report:         results/$(CONFIG)/openvino_cpu/report/index.html"
+	strata estimate $(EXAMPLE) --platform results/$(CONFIG)/openvino_cpu/openvino_cpu.strata
+	strata estimate $(EXAMPLE) --platform results/$(CONFIG)/dpu_zcu102/dpu_zcu102.strata
+	@echo "platform models: results/$(CONFIG)/*/*.strata"
+	@echo "reports:         results/$(CONFIG)/*/report/index.html"
 
-EXAMPLE = table2/resnet18.json
+EXAMPLE = results/$(CONFIG)/networks/table2/resnet18.json
+
+# simulated platforms against published measurements
+published: $(INSTALLED)
+	python -m evaluation.published --output results/published
 
 test: $(INSTALLED)
 	ruff check . && ruff format --check . && mypy && lint-imports

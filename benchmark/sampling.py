@@ -200,7 +200,7 @@ def _concat(generator: np.random.Generator, sampling: Sampling) -> Row:
 
 
 def _convnet(generator: np.random.Generator, sampling: Sampling) -> Row:
-    edge = _log_uniform(generator, 7, 112)
+    edge = _log_uniform(generator, 7, 224)
     pool = _choose(generator, {2: 0.5, 3: 0.5})
     return {
         "height": edge,
@@ -265,12 +265,15 @@ def place(
 ) -> Row:
     """The row moved into a data set: "aligned" multiples of s, "noisy" ones around them.
 
-    Settings with s = 1, and all of them in data set "base", stay as drawn.
+    Settings with s = 1, those below half a step (an image's three channels are no choice), and
+    all of them in data set "base", stay as drawn.
     """
     if data_set == "base":
         return row
     placed = dict(row)
     for setting, step in _unrolled(row, sizes).items():
+        if 2 * row[setting] < step:
+            continue
         value = step * max(1, round(row[setting] / step))
         if data_set == "noisy":
             value = max(1, round(generator.normal(value, noise * step)))

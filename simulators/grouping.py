@@ -8,7 +8,25 @@ from strata.execution import ExecutedLayer, make_executed
 from strata.graph import Graph
 from strata.layer import Layer
 
-VIEWS = (op.Input, op.Reshape, op.Flatten)
+_VIEWS = (op.Input, op.Reshape, op.Flatten)
+# Feature maps lie in memory with their channels last, whatever order a description writes: going
+# from one order to the other moves nothing.
+_LAYOUTS = ((0, 3, 1, 2), (0, 2, 3, 1))
+
+
+def is_view(layer: Layer) -> bool:
+    """Whether a layer only names the same elements in another way."""
+    match layer.parameters:
+        case op.Transpose(permutation=permutation):
+            return permutation in _LAYOUTS
+    return isinstance(layer.parameters, _VIEWS)
+
+
+def origin(graph: Graph, name: str) -> str:
+    """The layer whose elements a layer names: itself, or what a view stands for."""
+    while is_view(graph[name]) and graph[name].inputs:
+        name = graph[name].inputs[0]
+    return name
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +57,14 @@ def group_layers(graph: Graph, joins: Joins) -> tuple[Group, ...]:
     """Groups of layers that run as one node, in topological order of their last layers.
 
     `joins` decides for each layer and each producer that ends its group, in the order of the
-    layer's inputs. Reshapes and flattens are views of what they read and belong to no group; a
-    layer behind a view does not join.
+    layer's inputs. Views (`is_view`) stand for what they read and belong to no group; a layer
+    behind a view does not join.
     """
     successors, outputs = graph.successors, set(graph.outputs)
     groups: dict[str, list[Layer]] = {}  # by the name of the group's last layer
     source_of: dict[str, str] = {}  # the layer or input a view stands for
     for layer in graph.layers:
-        if isinstance(layer.parameters, VIEWS):
+        if is_view(layer):
             source_of[layer.name] = (
                 source_of.get(layer.inputs[0], layer.inputs[0]) if layer.inputs else layer.name
             )

@@ -92,7 +92,10 @@ def test_aligned_points_are_multiples_of_the_fitted_size() -> None:
     sampling = Sampling(data_set="aligned")
     cases = plan_samples({"convolution": 40}, NONE, 1, sampling, SIZES)
     assert all(case.settings["filters"] % 16 == 0 for case in cases)
-    assert all(case.settings["channels"] % 12 == 0 for case in cases)
+    channels = [case.settings["channels"] for case in cases]
+    # three channels of an image stay three: below half a step nothing is moved
+    assert all(value % 12 == 0 or value < 6 for value in channels)
+    assert 3 in channels
     assert {case.tags["data_set"] for case in cases} == {"aligned"}
 
 

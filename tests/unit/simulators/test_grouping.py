@@ -1,6 +1,6 @@
 """How layers become nodes, whatever a platform's rules are."""
 
-from simulators.grouping import group_layers
+from simulators.grouping import group_layers, is_view, origin
 from strata import operations as op
 from strata.builder import GraphBuilder
 
@@ -66,3 +66,21 @@ def test_only_consumer_is_false_for_shared_tensors_and_outputs():
     group_layers(residual(), rule)
     assert seen["sum", "first/relu"] is False
     assert seen["sum", "second"] is True
+
+
+def test_the_order_of_axes_in_a_description_moves_nothing():
+    builder = GraphBuilder("channels_last")
+    image = builder.input(1, 8, 8, 3, name="image")
+    first = builder.add(op.Transpose((0, 3, 1, 2)), image, name="to_channels_first")
+    builder.convolution(first, 4, 1, name="conv")
+    odd = builder.add(op.Transpose((0, 2, 1, 3)), first, name="rows_for_columns")
+    graph = builder.build()
+    assert is_view(graph["to_channels_first"])
+    assert not is_view(graph[odd])
+    assert origin(graph, first) == "image"
+    assert origin(graph, "conv") == "conv"
+    groups = group_layers(graph, lambda candidate: False)
+    assert [(group.executed.name, group.producers) for group in groups] == [
+        ("conv", ("input:image",)),
+        ("rows_for_columns", ("input:image",)),
+    ]
