@@ -4,12 +4,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hardware_modules.base import HardwareModule
+from hardware_modules.dpu import DpuModule
+from hardware_modules.edge_tpu import EdgeTpuModule
 from hardware_modules.null import NullModule
 from hardware_modules.openvino_cpu import OpenvinoCpuModule
 from hardware_modules.replay import ReplayModule
+from hardware_modules.simulated_dpu import dpu_simulated
+from hardware_modules.simulated_edge_tpu import edge_tpu_simulated
 from strata.errors import SchemaError, legal
 
 MODULES: dict[str, Callable[[Mapping[str, Any]], HardwareModule]] = {
+    "dpu": DpuModule.from_options,
+    "dpu_simulated": dpu_simulated,
+    "edge_tpu": EdgeTpuModule.from_options,
+    "edge_tpu_simulated": edge_tpu_simulated,
     "null": NullModule.from_options,
     "openvino_cpu": OpenvinoCpuModule.from_options,
     "replay": ReplayModule.from_options,
