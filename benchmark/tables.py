@@ -78,6 +78,8 @@ NETWORK_SCHEMA = pa.schema(
         ("inserted_s", _NUMBER),
         ("unmatched_s", _NUMBER),
         ("executed_layers", _COUNT),
+        ("input_bytes", _COUNT),
+        ("output_bytes", _COUNT),
         ("strides_moved", _TEXT),
         ("odd_shapes", _COUNT),
         ("wall_s", _NUMBER),
@@ -182,6 +184,8 @@ def add_match(
             "inserted_s": sum(layer.time_s for layer in inserted),
             "unmatched_s": found.unmatched_s,
             "executed_layers": len(found.layers),
+            "input_bytes": graph.input_bytes,
+            "output_bytes": graph.output_bytes,
             "strides_moved": {None: "nothing to move", True: "moved", False: "kept"}[
                 found.strides_moved
             ],

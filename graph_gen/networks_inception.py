@@ -84,6 +84,7 @@ def _inception(
     stem: Branch,
     modules: Sequence[tuple[str, Sequence[Branch]]],
     normalise: bool = True,
+    classes: int = 1000,
 ) -> Graph:
     """Stem, modules in a row (one branch alone is a plain sequence), classifier."""
     builder = GraphBuilder(name)
@@ -94,7 +95,7 @@ def _inception(
             (features,) = sequence(builder, features, branches[0], label, normalise)
         else:
             features = module(builder, features, branches, label, normalise)
-    classifier(builder, features)
+    classifier(builder, features, classes)
     return builder.build()
 
 
@@ -118,8 +119,11 @@ _V1_WIDTHS = {
 }
 
 
-def modules_v1() -> list[tuple[str, Sequence[Branch]]]:
-    """GoogLeNet after its stem, with the poolings before 3a, 4a and 5a."""
+def modules_v1(large: int = 5) -> list[tuple[str, Sequence[Branch]]]:
+    """GoogLeNet after its stem, with the poolings before 3a, 4a and 5a.
+
+    `large` is the kernel of the third branch: TensorFlow's published network has 3 there.
+    """
     found: list[tuple[str, Sequence[Branch]]] = []
     for label, (one, reduce3, three, reduce5, five, projection) in _V1_WIDTHS.items():
         if label.endswith("a"):
@@ -127,7 +131,7 @@ def modules_v1() -> list[tuple[str, Sequence[Branch]]]:
         branches: list[Branch] = [
             [Unit(one)],
             [Unit(reduce3), Unit(three, 3)],
-            [Unit(reduce5), Unit(five, 5)],
+            [Unit(reduce5), Unit(five, large)],
             [Pool("max"), Unit(projection)],
         ]
         found.append((f"mixed_{label}", branches))
@@ -137,6 +141,11 @@ def modules_v1() -> list[tuple[str, Sequence[Branch]]]:
 def inception_v1() -> Graph:
     """GoogLeNet, 224x224, without local response normalisation."""
     return _inception("inception_v1", 224, STEM_V1, modules_v1(), normalise=False)
+
+
+def inception_v1_normalised() -> Graph:
+    """TensorFlow's Inception V1, 224x224: batch normalisation, 3x3 for 5x5, 1001 classes."""
+    return _inception("inception_v1_normalised", 224, STEM_V1, modules_v1(3), classes=1001)
 
 
 def _mixed_v2(

@@ -1,7 +1,9 @@
-"""MobileNetV1 (Howard et al. 2017) and V2 (Sandler et al. 2018), 224x224, 1001 classes.
+"""MobileNetV1 (Howard et al. 2017) and V2 (Sandler et al. 2018), by default 224x224, 1001 classes.
 
 1001 is 1000 plus the background class of TensorFlow's published networks.
 """
+
+from collections.abc import Sequence
 
 from graph_gen.network_parts import convolution_unit, convolutional_classifier, depthwise_unit
 from strata import operations as op
@@ -21,30 +23,40 @@ _V1_BLOCKS = (
     (1024, 2),
     (1024, 1),
 )
-# V2, table 2: (expansion t, channels c, repeats n, stride s) per stage.
+# V2, table 2: (expansion t, channels c, repeats n) and stride s per stage.
 _V2_STAGES = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
+    (1, 16, 1),
+    (6, 24, 2),
+    (6, 32, 3),
+    (6, 64, 4),
+    (6, 96, 3),
+    (6, 160, 3),
+    (6, 320, 1),
 )
+_V2_STRIDES = (1, 2, 2, 2, 1, 2, 1)
 
 
-def mobilenet_v1() -> Graph:
-    """MobileNetV1, width multiplier 1."""
-    builder = GraphBuilder("mobilenet_v1")
-    image = builder.input(1, 3, 224, 224, name="image")
-    features = convolution_unit(builder, image, 32, 3, 2, activation="relu6", name="stem/conv")
+def mobilenet_v1_features(builder: GraphBuilder, image: str, width: float = 1.0) -> list[str]:
+    """Outputs of the 13 blocks of MobileNetV1, every channel count times `width`."""
+    features = convolution_unit(
+        builder, image, int(32 * width), 3, 2, activation="relu6", name="stem/conv"
+    )
+    ends = []
     for number, (filters, stride) in enumerate(_V1_BLOCKS, 1):
         name = f"block{number}"
         features = depthwise_unit(builder, features, stride, "relu6", name=f"{name}/depthwise")
         features = convolution_unit(
-            builder, features, filters, 1, activation="relu6", name=f"{name}/pointwise"
+            builder, features, int(filters * width), 1, activation="relu6", name=f"{name}/pointwise"
         )
-    convolutional_classifier(builder, features, _CLASSES)
+        ends.append(features)
+    return ends
+
+
+def mobilenet_v1(width: float = 1.0, size: int = 224, classes: int = _CLASSES) -> Graph:
+    """MobileNetV1 of a width multiplier, on a square image of `size` pixels a side."""
+    builder = GraphBuilder("mobilenet_v1")
+    image = builder.input(1, 3, size, size, name="image")
+    convolutional_classifier(builder, mobilenet_v1_features(builder, image, width)[-1], classes)
     return builder.build()
 
 
@@ -71,14 +83,19 @@ def _inverted_residual(
     return builder.add(op.Elementwise("add"), source, output, name=f"{name}/add")
 
 
-def mobilenet_v2(width: float = 1.4) -> Graph:
-    """MobileNetV2 of a width multiplier; the last convolution is widened, never narrowed."""
-    builder = GraphBuilder("mobilenet_v2")
-    image = builder.input(1, 3, 224, 224, name="image")
+def mobilenet_v2_features(
+    builder: GraphBuilder, image: str, width: float = 1.0, strides: Sequence[int] = _V2_STRIDES
+) -> tuple[list[str], str]:
+    """(outputs of the blocks, the last convolution's); that one is widened, never narrowed.
+
+    `strides` are those of the seven stages.
+    """
     features = convolution_unit(
         builder, image, scaled(32, width), 3, 2, activation="relu6", name="stem/conv"
     )
-    for stage, (expansion, channels, repeats, stride) in enumerate(_V2_STAGES, 1):
+    ends = []
+    stages = zip(_V2_STAGES, strides, strict=True)
+    for stage, ((expansion, channels, repeats), stride) in enumerate(stages, 1):
         for block in range(1, repeats + 1):
             features = _inverted_residual(
                 builder,
@@ -88,8 +105,16 @@ def mobilenet_v2(width: float = 1.4) -> Graph:
                 stride if block == 1 else 1,
                 f"stage{stage}/block{block}",
             )
-    features = convolution_unit(
+            ends.append(features)
+    last = convolution_unit(
         builder, features, scaled(1280, max(1.0, width)), 1, activation="relu6", name="last/conv"
     )
-    convolutional_classifier(builder, features, _CLASSES)
+    return ends, last
+
+
+def mobilenet_v2(width: float = 1.4, size: int = 224, classes: int = _CLASSES) -> Graph:
+    """MobileNetV2 of a width multiplier, on a square image of `size` pixels a side."""
+    builder = GraphBuilder("mobilenet_v2")
+    image = builder.input(1, 3, size, size, name="image")
+    convolutional_classifier(builder, mobilenet_v2_features(builder, image, width)[1], classes)
     return builder.build()

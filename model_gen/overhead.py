@@ -1,4 +1,4 @@
-"""What a network costs beside its layers: per run and per executed layer.
+"""What a network costs beside its layers: per run, per executed layer, per byte in and out.
 
 Learned from multi-layer benchmark networks only; ANNETTE's total is the plain sum (section 6).
 """
@@ -13,12 +13,15 @@ from strata.platform_model import NetworkOverhead
 def fit_overhead(networks: pd.DataFrame) -> NetworkOverhead:
     """Non-negative least squares of end-to-end time less layer sum, relative to the total.
 
-    Columns: time_s, layers_s (seconds), executed_layers. No rows give no overhead.
+    Columns: time_s, layers_s (seconds), executed_layers, input_bytes, output_bytes. No rows give
+    no overhead.
     """
     if networks.empty:
-        return NetworkOverhead(0.0, 0.0)
+        return NetworkOverhead()
     total = networks["time_s"].to_numpy(np.float64)
     gap = total - networks["layers_s"].to_numpy(np.float64)
-    design = np.column_stack([np.ones(len(total)), networks["executed_layers"]]) / total[:, None]
-    (per_network, per_layer), _ = nnls(design, gap / total)
-    return NetworkOverhead(float(per_network), float(per_layer))
+    counts = networks[["executed_layers", "input_bytes", "output_bytes"]].to_numpy(np.float64)
+    design = np.column_stack([np.ones(len(total)), counts]) / total[:, None]
+    scale = np.maximum(np.linalg.norm(design, axis=0), 1e-300)  # bytes are many, seconds few
+    found, _ = nnls(design / scale, gap / total)
+    return NetworkOverhead(*(float(value) for value in found / scale))

@@ -9,24 +9,17 @@ from strata.graph import Graph
 from strata.layer import Layer
 
 _VIEWS = (op.Input, op.Reshape, op.Flatten)
-# Feature maps lie in memory with their channels last, whatever order a description writes: going
-# from one order to the other moves nothing.
-_LAYOUTS = ((0, 3, 1, 2), (0, 2, 3, 1))
 
 
 def is_view(layer: Layer) -> bool:
-    """Whether a layer only names the same elements in another way."""
+    """Whether a layer only names the same elements in another way.
+
+    Feature maps lie in memory with their channels last, whatever order a description writes.
+    """
     match layer.parameters:
         case op.Transpose(permutation=permutation):
-            return permutation in _LAYOUTS
+            return permutation in op.LAYOUT_PERMUTATIONS
     return isinstance(layer.parameters, _VIEWS)
-
-
-def origin(graph: Graph, name: str) -> str:
-    """The layer whose elements a layer names: itself, or what a view stands for."""
-    while is_view(graph[name]) and graph[name].inputs:
-        name = graph[name].inputs[0]
-    return name
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,8 @@ class LayerEstimate:
 class Estimate:
     """The latency of one network on one platform, per executed layer and in all.
 
-    `overhead_s` is what the network costs beside its layers: once, and per layer that takes time.
+    `overhead_s` is what the network costs beside its layers: once, per layer that takes time, and
+    per byte of its inputs and outputs.
     `network_layers` counts the layers of the description without its inputs; `unmapped` holds the
     type name of each of them that the importer could not map, in the graph's order.
     """
@@ -146,7 +147,7 @@ def estimate_executed(
     run = [layer for layer in executed if not isinstance(layer.root.parameters, op.Input)]
     answers = _answers(run, model, kind)
     timed = sum(answer.time_s > 0 for answer, _ in answers)
-    overhead_s = model.overhead.per_network_s + model.overhead.per_layer_s * timed
+    overhead_s = model.overhead.time_s(timed, graph.input_bytes, graph.output_bytes)
     total_s = sum(answer.time_s for answer, _ in answers) + overhead_s
     return Estimate(
         network=graph.name,

@@ -4,11 +4,16 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
+from math import prod
 
 from strata import operations as op
 from strata.errors import SchemaError
 from strata.layer import Layer, make_layer
 from strata.work import Work
+
+
+def _tensor_bytes(layer: Layer) -> int:
+    return -(-prod(layer.output_shape) * layer.activation_bits // 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,16 @@ class Graph:
     def work(self) -> Work:
         """Sum over the layers, each as if executed alone."""
         return sum((layer.work for layer in self.layers), Work())
+
+    @property
+    def input_bytes(self) -> int:
+        """Bytes of all inputs."""
+        return sum(_tensor_bytes(self[name]) for name in self.inputs)
+
+    @property
+    def output_bytes(self) -> int:
+        """Bytes of all outputs."""
+        return sum(_tensor_bytes(self[name]) for name in self.outputs)
 
     @property
     def opaque(self) -> tuple[Layer, ...]:

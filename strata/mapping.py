@@ -98,6 +98,8 @@ def _kind_code(layer: Layer) -> int:
         case op.Elementwise(constant_shape=shape) if shape is not None:
             # a constant per channel folds into weights, others do not
             return 2 if prod(shape) > 1 else 1
+        case op.Transpose(permutation=permutation):
+            return 1 if permutation in op.LAYOUT_PERMUTATIONS else 0
     return 0
 
 

@@ -180,6 +180,11 @@ class Transpose:
     permutation: Shape
 
 
+# Between channels first and channels last. What lies in memory need not move: a toolchain that
+# keeps one order throughout drops such a transpose.
+LAYOUT_PERMUTATIONS: tuple[Shape, ...] = ((0, 3, 1, 2), (0, 2, 3, 1))
+
+
 @dataclass(frozen=True, slots=True)
 class Slice:
     """A strided box of a tensor: [start, stop) by step on every axis."""

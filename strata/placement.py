@@ -16,8 +16,8 @@ PLACEMENT_FEATURES: tuple[str, ...] = (
     *FEATURES,
     "weight_bytes",
     "total_weight_bytes",
-    "earlier_weight_bytes",
-    "larger_weight_bytes",
+    "in_order_weight_bytes",
+    "by_size_weight_bytes",
     "largest_working_set_bytes",
     "producer_on_host",
     "earlier_on_host",
@@ -30,7 +30,11 @@ def placement_key(operation: str, placement: str) -> str:
 
 
 class Surroundings:
-    """What a network asks for beside each layer. Layers are placed one by one, in their order."""
+    """What a network asks for beside each layer. Layers are placed one by one, in their order.
+
+    A memory is filled in the layers' order, or the largest first: the weights of a layer and of
+    all that were served before it decide under either rule whether it still fits.
+    """
 
     def __init__(self, executed: Sequence[ExecutedLayer]) -> None:
         self._owner = {inner.name: layer.name for layer in executed for inner in layer.layers}
@@ -38,11 +42,11 @@ class Surroundings:
         weights = [work.weight_bytes for work in works]
         self._weights = dict(zip((layer.name for layer in executed), weights, strict=True))
         self._total = sum(weights)
-        self._larger: dict[int, int] = {}
-        above = 0
-        for size in sorted(set(weights), reverse=True):
-            self._larger[size] = above
-            above += size * weights.count(size)
+        self._by_size: dict[str, int] = {}
+        claimed = 0
+        for i in sorted(range(len(weights)), key=lambda i: -weights[i]):  # stable: equals in order
+            claimed += weights[i]
+            self._by_size[executed[i].name] = claimed
         self._working_set = max((work.input_bytes + work.output_bytes for work in works), default=0)
         self._earlier = 0
         self._on_host: set[str] = set()
@@ -55,8 +59,8 @@ class Surroundings:
             *features(layer).values(),
             own,
             self._total,
-            self._earlier,
-            self._larger[own],
+            self._earlier + own,
+            self._by_size[layer.name],
             self._working_set,
             not self._on_host.isdisjoint(reads),
             bool(self._on_host),

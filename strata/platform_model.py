@@ -49,10 +49,24 @@ _BROKEN = (
 
 @dataclass(frozen=True, slots=True)
 class NetworkOverhead:
-    """What a network costs beside its layers, in seconds: once, and per executed layer."""
+    """What a network costs beside its layers, in seconds.
+
+    Once, per executed layer, and per byte that enters and leaves the platform.
+    """
 
     per_network_s: float = 0.0
     per_layer_s: float = 0.0
+    per_input_byte_s: float = 0.0
+    per_output_byte_s: float = 0.0
+
+    def time_s(self, layers: int, input_bytes: int, output_bytes: int) -> float:
+        """Seconds of a network of so many executed layers, inputs and outputs."""
+        return (
+            self.per_network_s
+            + self.per_layer_s * layers
+            + self.per_input_byte_s * input_bytes
+            + self.per_output_byte_s * output_bytes
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ rows fit on chip. A concatenation is an address: its producers write side by sid
 instruction set lacks runs on the Arm cores.
 """
 
+from collections.abc import Set
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -15,7 +16,7 @@ from simulators.dpu.limits import host_reason
 from simulators.dpu.mapping_rules import joins
 from simulators.dpu.node import Alu, Node, Window
 from simulators.executable import Executable, ExecutableLayer
-from simulators.grouping import Group, group_layers, origin
+from simulators.grouping import Group, group_layers
 from strata import operations as op
 from strata.errors import UnsupportedLayer
 from strata.execution import ExecutedLayer, geometry
@@ -57,14 +58,15 @@ def compile_graph(graph: Graph, hardware: Dpu) -> Executable:
     if reason is not None:
         raise UnsupportedLayer(reason)
     groups = group_layers(graph, partial(joins, hardware=hardware))
-    layers = tuple(_layer(group, graph, hardware) for group in groups)
+    on_host = {g.executed.name for g in groups if host_reason(g.executed.root, hardware)}
+    layers = tuple(_layer(group, on_host, hardware) for group in groups)
     notes = tuple(
         f"{layer.name}: on the host, {layer.host_reason}" for layer in layers if layer.host_reason
     )
     return Executable(graph.name, layers, notes)
 
 
-def _layer(group: Group, graph: Graph, hardware: Dpu) -> DpuLayer:
+def _layer(group: Group, on_host: Set[str], hardware: Dpu) -> DpuLayer:
     executed, root = group.executed, group.executed.root
     reason = host_reason(root, hardware)
     if reason is not None:
@@ -75,7 +77,8 @@ def _layer(group: Group, graph: Graph, hardware: Dpu) -> DpuLayer:
             host_reason=reason,
             host=_host_work(executed),
         )
-    engine, node = _node(executed, graph, hardware)
+    first = group.producers[0]
+    engine, node = _node(executed, first.startswith("input:") or first in on_host, hardware)
     return DpuLayer(engine=engine, executed=executed, producers=group.producers, node=node)
 
 
@@ -85,13 +88,14 @@ def _host_work(executed: ExecutedLayer) -> HostWork:
     return HostWork(work.macs, work.other_ops, sum(prod(shape) for shape in tensors))
 
 
-def _node(executed: ExecutedLayer, graph: Graph, hardware: Dpu) -> tuple[str, Node]:
+def _node(executed: ExecutedLayer, image: bool, hardware: Dpu) -> tuple[str, Node]:
+    """Engine and sizes; `image` says whether the node reads what the host wrote."""
     root = executed.root
     match root.parameters:
         case op.Convolution() if root.operation == "depthwise_convolution":
             return "depthwise", _alu_node(executed, _window(root), weights=True)
         case op.Convolution() | op.TransposedConvolution() | op.Dense():
-            return "convolution", _array_node(executed, graph, hardware)
+            return "convolution", _array_node(executed, image, hardware)
         case op.Pooling():
             return "pooling", _alu_node(executed, _window(root))
         case op.GlobalPooling():
@@ -171,7 +175,7 @@ def _form(root: Layer, hardware: Dpu) -> _Form:
     return _Form(_window(root), channels, height, width)
 
 
-def _array_node(executed: ExecutedLayer, graph: Graph, hardware: Dpu) -> Node:
+def _array_node(executed: ExecutedLayer, image: bool, hardware: Dpu) -> Node:
     root = executed.root
     batch, _, in_height, in_width = geometry(root.input_shapes[0])
     _, filters, _, _ = geometry(root.output_shape)
@@ -181,7 +185,6 @@ def _array_node(executed: ExecutedLayer, graph: Graph, hardware: Dpu) -> Node:
         # interleaved pixels are written one by one, a whole word each
         groups = -(-filters // hardware.filter_parallel)
         stored = stored // filters * groups * hardware.filter_parallel
-    first = next(name for layer in executed.layers for name in layer.inputs)
     return Node(
         batch=batch,
         channels=form.channels,
@@ -194,7 +197,7 @@ def _array_node(executed: ExecutedLayer, graph: Graph, hardware: Dpu) -> Node:
         stored=stored,
         residual=_residual(executed) // batch,
         phases=form.phases,
-        image=isinstance(graph[origin(graph, first)].parameters, op.Input),
+        image=image,
         alu=_passes(executed),
     )
 

@@ -87,19 +87,25 @@ def test_missing_and_infinite_features_are_refused():
         fit_mapping(table.assign(producer_width=np.inf), networks(), seed=0)
 
 
-def test_overhead_per_network_and_per_layer_are_recovered():
-    layers = np.array([5, 20, 50, 100])
-    layer_sum = np.array([1e-3, 2e-3, 5e-3, 1e-2])
+def test_overhead_per_network_layer_and_byte_is_recovered():
+    layers = np.array([5, 20, 50, 100, 12, 30])
+    layer_sum = np.array([1e-3, 2e-3, 5e-3, 1e-2, 1e-3, 4e-3])
+    inputs = np.array([3072, 150528, 3072, 268203, 49152, 786432])
+    outputs = np.array([10, 1000, 50000, 1000, 65536, 400000])
     table = pd.DataFrame(
         {
-            "time_s": layer_sum + 3e-5 + 2e-6 * layers,
+            "time_s": layer_sum + 3e-5 + 2e-6 * layers + 3e-9 * inputs + 2e-8 * outputs,
             "layers_s": layer_sum,
             "executed_layers": layers,
+            "input_bytes": inputs,
+            "output_bytes": outputs,
         }
     )
     overhead = fit_overhead(table)
     assert overhead.per_network_s == pytest.approx(3e-5)
     assert overhead.per_layer_s == pytest.approx(2e-6)
+    assert overhead.per_input_byte_s == pytest.approx(3e-9)
+    assert overhead.per_output_byte_s == pytest.approx(2e-8)
     assert fit_overhead(table.iloc[:0]).per_network_s == 0.0
     faster = fit_overhead(table.assign(time_s=layer_sum * 0.99))
     assert (faster.per_network_s, faster.per_layer_s) == (0.0, 0.0)  # never below the layers
@@ -114,11 +120,11 @@ def placements(placed, **features):
 
 
 def test_a_memory_of_known_size_is_found_from_what_is_streamed():
-    # the largest layers choose first: one is streamed if larger ones fill 8 MB
-    larger = np.random.default_rng(1).uniform(0, 16e6, 800)
-    table = placements(np.where(larger > 8e6, "streamed", ""), larger_weight_bytes=larger)
+    # the largest layers choose first: one is streamed if it and larger ones exceed 8 MB
+    claimed = np.random.default_rng(1).uniform(0, 16e6, 800)
+    table = placements(np.where(claimed > 8e6, "streamed", ""), by_size_weight_bytes=claimed)
     trees, (score,) = fit_placement(table, seed=0)
-    column = PLACEMENT_FEATURES.index("larger_weight_bytes")
+    column = PLACEMENT_FEATURES.index("by_size_weight_bytes")
     assert trees["convolution->streamed"].threshold[0] == pytest.approx(8e6, rel=0.02)
     assert trees["convolution->streamed"].feature[0] == column
     assert (score.role, score.producer, score.consumer) == ("placement", "convolution", "streamed")

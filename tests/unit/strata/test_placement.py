@@ -47,9 +47,10 @@ def test_surroundings_by_hand():
     for name, row in rows.items():
         assert row["weight_bytes"] == weights[name]
         assert row["total_weight_bytes"] == sum(weights.values())
-    assert rows["second"]["earlier_weight_bytes"] == weights["first"]
-    assert rows["first"]["larger_weight_bytes"] == weights["second"] + weights["beside"]
-    assert rows["second"]["larger_weight_bytes"] == 0
+    assert rows["second"]["in_order_weight_bytes"] == weights["first"] + weights["second"]
+    assert rows["first"]["by_size_weight_bytes"] == sum(weights.values())
+    assert rows["second"]["by_size_weight_bytes"] == weights["second"]
+    assert rows["beside"]["by_size_weight_bytes"] == weights["second"] + weights["beside"]
     assert rows["second"]["largest_working_set_bytes"] == 4 * 64 * (8 + 16)
     assert [rows[n]["producer_on_host"] for n in ("odd", "second", "beside")] == [0, 1, 0]
     assert [rows[n]["earlier_on_host"] for n in ("odd", "second", "beside")] == [0, 1, 1]
@@ -72,7 +73,7 @@ def test_what_follows_a_layer_of_the_host_can_be_placed_there_too():
 
 
 def test_weights_beyond_the_memory_are_streamed():
-    trees = {"convolution->streamed": split("larger_weight_bytes", 4700, 0.0, 1.0)}
+    trees = {"convolution->streamed": split("by_size_weight_bytes", 5000, 0.0, 1.0)}
     placed = place(executed(network()), trees)
     assert [layer.placement for layer in placed] == ["streamed", "", "", ""]
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import zipfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -173,7 +173,7 @@ def put(*path_and_value):
         (put("header", "ranges", {"add": {"width": [1]}}), "1 values"),
         (put("header", "ranges", {"add": {"width": [1, "a"]}}), "maximum is 'a'"),
         (put("header", "ranges", {"add": {"width": [1, float("nan")]}}), "NaN"),
-        (put("overhead", {"per_network_s": -1, "per_layer_s": 0}), "per_network_s is -1"),
+        (put("overhead", {**asdict(NetworkOverhead()), "per_layer_s": -1}), "per_layer_s is -1"),
         (put("overhead", {}), "per_network_s is None"),
         (put("layer_models", "sorcery", {}), "unknown operation 'sorcery'"),
         (put("layer_models", "concat", 3), "found int"),

@@ -1,0 +1,1 @@
+"""Simulated platforms held against published measurements. See docs/published.md."""
