@@ -174,21 +174,24 @@ class PlatformConfig(Section):
         default_factory=dict,
         description="instead of the run's sweeps of these benchmarks: arrays differ in width",
     )
-    points: Whole = Field(
+    points: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=1, description="times the run's number of points, for platforms that answer fast"
     )
     sampling: dict[str, Any] = Field(
         default_factory=dict, description="keys of the run's sampling that differ here"
     )
 
-    def apply(self, run: RunConfig) -> RunConfig:
-        """The run as this platform needs it; SchemaError for an illegal key of `sampling`."""
+    def apply(self, run: RunConfig, where: Path) -> RunConfig:
+        """The run as this platform needs it; SchemaError for an illegal key of `sampling`.
+
+        `where` is the platform's file, for the message.
+        """
         data = run.model_dump()
         data["sweeps"] |= self.model_dump()["sweeps"]
         data["sampling"] |= self.sampling
         for counts in (data["samples"], data["multi_layer"]):
             counts.update({name: count * self.points for name, count in counts.items()})
-        return validate(Path(f"platform {self.name}"), RunConfig, data)
+        return validate(where, RunConfig, data)
 
 
 def load_config(path: Path | str) -> RunConfig:

@@ -6,13 +6,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.config import (
-    PlatformConfig,
-    RunConfig,
-    load_config,
-    load_platform,
-    platform_file,
-)
+from benchmark.config import RunConfig, load_config, load_platform, platform_file
 from benchmark.plan import BenchmarkCase, unique, write_plan
 from benchmark.sampling import plan_samples, read_unrolling
 from benchmark.sweep import plan_sweeps
@@ -28,10 +22,9 @@ class Phase(StrEnum):
 
 
 def plan_cases(
-    run: RunConfig, platform: PlatformConfig, phase: Phase | None, unrolling: Path | None
+    config: RunConfig, phase: Phase | None, unrolling: Path | None
 ) -> list[BenchmarkCase]:
     """Cases of one phase, or of both without one; samples know the fitted unrolling if given."""
-    config = platform.apply(run)
     cases: list[BenchmarkCase] = []
     if phase != Phase.SAMPLES:
         cases += plan_sweeps({str(name): sweep for name, sweep in config.sweeps.items()})
@@ -67,8 +60,8 @@ def make_plan(
         raise SchemaError(
             f"{config}: platform '{platform}' is not in it; legal: {legal(run.platforms)}"
         )
-    described = load_platform(platform_file(config, platform))
-    cases = plan_cases(run, described, phase, unrolling)
+    file = platform_file(config, platform)
+    cases = plan_cases(load_platform(file).apply(run, file), phase, unrolling)
     write_plan(cases, output)
     kernels = sum(case.settings.get("kernels", 0) for case in cases)
     typer.echo(f"{len(cases)} graphs, {kernels} micro-kernels in them: {output}", err=True)

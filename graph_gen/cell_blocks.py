@@ -156,8 +156,10 @@ def cell(net: Network, tensor: str, filters: int, stride: int) -> str:
     vertices = [net.conv(tensor, inner, 1)]
     for _ in range(net.whole(2, 4)):
         source = net.pick(vertices)
-        if len(vertices) > 1 and net.chance(0.5):
-            other = net.pick([vertex for vertex in vertices if vertex != source])
+        others = [vertex for vertex in vertices if vertex != source]
+        while others and net.chance(0.5):  # NASBench sums up whatever enters a vertex
+            other = net.pick(others)
+            others.remove(other)
             source = net.join(source, other)
         match net.pick(("conv3", "conv1", "separable", "pool"), (0.4, 0.25, 0.15, 0.2)):
             case "conv3":

@@ -149,7 +149,9 @@ class Network:
         return self.builder.pooling(tensor, kind, kernel, stride, padding)
 
     def join(self, first: str, second: str, kind: str = "add") -> str:
-        """Element-wise sum or product."""
+        """Element-wise sum or product, the operands in either order: a toolchain may care."""
+        if self.chance(0.5):
+            first, second = second, first
         return self.add(op.Elementwise(kind), first, second)  # type: ignore[arg-type]
 
     def squeeze_excite(self, tensor: str) -> str:

@@ -4,7 +4,7 @@ One module class over a record of the platform's functions. The vendor's text is
 of node times: `profile` writes it from the simulator, `parse` reads it as it would a board's.
 """
 
-from collections import defaultdict, deque
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -15,6 +15,7 @@ from typing import Any
 from hardware_modules.base import Report, check_runs, read_options, refuse
 from hardware_modules.host import host
 from simulators.executable import Executable, ExecutableLayer
+from simulators.grouping import is_view
 from simulators.noise import noisy
 from simulators.performance import LayerPerformance, LayerSteps
 from strata.errors import MatchError, SchemaError
@@ -115,10 +116,12 @@ class SimulatedModule:
         nodes' milliseconds in the report; the vendors' tools print 3).
         """
         settings = read_options(platform.name, options, _options(platform))
-        for key, least in (("noise", 0.0), ("clock_hz", 0.0), ("decimals", 1)):
-            if settings[key] < least:
+        # with fewer decimals than the vendors' tools print, short nodes would take no time
+        limits = {"noise": (0.0, 1.0), "clock_hz": (0.0, 1e11), "decimals": (3, 12)}
+        for key, (least, most) in limits.items():
+            if not least <= settings[key] <= most:
                 raise SchemaError(
-                    f"{platform.name}: option '{key}' is {settings[key]}; legal: {least} or more"
+                    f"{platform.name}: option '{key}' is {settings[key]}; legal: {least} to {most}"
                 )
         machine = platform.load(settings["hardware"])
         if settings["clock_hz"]:
@@ -135,6 +138,12 @@ class SimulatedModule:
         if graph.opaque:
             layer = graph.opaque[0]
             return f"layer '{layer.name}' is opaque: its work is unknown"
+        if all(map(is_view, graph.layers)):
+            return f"layer '{graph.layers[-1].name}' and all others only name their input: no work"
+        printed = [self.platform.node_name(layer.name) for layer in graph.layers]
+        for name, count in Counter(printed).items():
+            if count > 1:
+                return f"the report would print two layers as '{name}'; legal: names that differ"
         return self.platform.unsupported(graph, self.machine)
 
     def compile(self, graph: Graph) -> SimulatedCompiled:
@@ -228,16 +237,13 @@ class SimulatedModule:
 def _times_by_node(
     mapping: Sequence[Mapping[str, Any]], rows: Sequence[tuple[str, float]]
 ) -> list[float]:
-    """Seconds in the mapping's order; nodes whose printed names are equal keep their order."""
-    found: dict[str, deque[float]] = defaultdict(deque)
-    for name, time_s in rows:
-        found[name].append(time_s)
-    times_s = []
+    """Seconds in the mapping's order."""
+    found = dict(rows)
     for node in mapping:
-        if not found[node["reported_as"]]:
+        if node["reported_as"] not in found:
             raise MatchError(f"the report has no time of node '{node['name']}'")
-        times_s.append(found[node["reported_as"]].popleft())
-    for name, left in found.items():
-        if left:
+    known = {node["reported_as"] for node in mapping}
+    for name, _ in rows:
+        if name not in known:
             raise MatchError(f"the report times '{name}', which is no node of the mapping")
-    return times_s
+    return [found[node["reported_as"]] for node in mapping]

@@ -32,7 +32,7 @@ _KERNEL_WEIGHT = 0.1
 class LayerFit:
     """Models by kind, JSON-ready metrics, and notes on whatever was left out and why.
 
-    Metrics: `rows`, `peak_rows`, `clipped_share` by kind, `folds`, and by kind
+    Metrics: `rows`, `peak_rows`, `above_one_share` by kind, `folds`, and by kind
     `mape_percent` (mean absolute error of a layer) and `sum_error_percent` (sum of absolute
     errors over sum of times), both on rows of cases held out.
     """
@@ -46,7 +46,7 @@ class LayerFit:
 class _Fitted:
     models: dict[str, LayerModel]
     peaks: Peaks
-    clipped_share: dict[str, float]
+    above_one_share: dict[str, float]
 
 
 def fit_layer_models(
@@ -69,7 +69,7 @@ def fit_layer_models(
     metrics = {
         "rows": len(table),
         "peak_rows": fitted.peaks.rows_used,
-        "clipped_share": fitted.clipped_share,
+        "above_one_share": fitted.above_one_share,
         "folds": folds,
         **errors,
     }
@@ -89,7 +89,7 @@ def _fit(
     if rows.sum() < FEWEST_ROWS:
         return _Fitted(models, peaks, {})
     matrix, time_s = matrix[rows], time_s[rows]
-    # efficiencies are shares of the true maxima, so that none has to be clipped
+    # efficiencies are shares of the true maxima, so that none of them is above 1
     plain, refined = Refined(peaks.ceiling), Refined(peaks.ceiling, dimensions)
 
     def forest_of(base: Refined) -> ForestFit:
@@ -104,8 +104,8 @@ def _fit(
         peaks.ceiling, statistical.forest, statistical.feature_names
     )
     models[Mixed.kind] = Mixed(refined, mixed.forest, mixed.feature_names)
-    clipped = {Statistical.kind: statistical.clipped_share, Mixed.kind: mixed.clipped_share}
-    return _Fitted(models, peaks, clipped)
+    above = {Statistical.kind: statistical.above_one_share, Mixed.kind: mixed.above_one_share}
+    return _Fitted(models, peaks, above)
 
 
 def _weights(table: pd.DataFrame) -> np.ndarray:
@@ -158,7 +158,7 @@ def _notes(
     if folds == 0:
         notes.append("one case only: no cross-validation")
     notes += [f"no unrolling of {f.feature}: {f.reason}" for f in unrolling if not f.identified]
-    share = fitted.clipped_share.get(Mixed.kind, 0.0)
+    share = fitted.above_one_share.get(Mixed.kind, 0.0)
     if share > 0:
-        notes.append(f"mixed: {100 * share:.1f}% of the utilisations were above 1 and clipped")
+        notes.append(f"mixed: {100 * share:.1f}% of the rows are faster than the refined roofline")
     return notes

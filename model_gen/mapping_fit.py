@@ -107,8 +107,8 @@ def _fit_role(
 def fit_placement(table: pd.DataFrame, seed: int) -> tuple[dict[str, Forest], list[PairScore]]:
     """Trees by `placement_key` from one row per executed layer, and their scores.
 
-    Only placements that occur get trees: one per operation that was ever placed so, and one of all
-    rows for operations that never were measured. Raises FitError if a column is missing.
+    Only placements that occur get trees: one per measured operation (mostly "never"), and one of
+    all rows for operations that were not measured. Raises FitError if a column is missing.
     """
     missing = sorted({"case_id", "operation", "placement", *PLACEMENT_FEATURES} - set(table))
     if missing:

@@ -1,7 +1,8 @@
 """Random forests on utilisation efficiency (ANNETTE, section 5.1.2, eq. 5).
 
 The forest learns log(u), since a layer's relative error is what counts and layers span orders of
-magnitude; u is clipped into (0, 1], as equation 5 wants it.
+magnitude. Equation 5 wants u in (0, 1]; on a refined roofline it may exceed 1 where a layer
+escapes the unrolling, up to the roofline below.
 """
 
 from dataclasses import dataclass
@@ -34,11 +35,11 @@ DEFAULT_FOREST = ForestSettings()
 
 @dataclass(frozen=True, slots=True)
 class ForestFit:
-    """A forest of log(u), the features it reads, and the share of targets clipped to 1."""
+    """A forest of log(u), the features it reads, and the share of rows whose u is above 1."""
 
     forest: Forest
     feature_names: tuple[str, ...]
-    clipped_share: float
+    above_one_share: float
 
 
 def efficiency(matrix: np.ndarray, time_s: np.ndarray, refined: Refined) -> np.ndarray:
@@ -78,7 +79,7 @@ def fit_forest(
         n_jobs=2,
         random_state=seed,
     )
-    target = np.log(np.clip(utilisation, MINIMUM_UTILISATION, 1.0))
+    target = np.log(np.maximum(utilisation, MINIMUM_UTILISATION))
     regressor.fit(matrix[:, columns], target, sample_weight=weights)
     return ForestFit(
         forest_from_random_forest(regressor),

@@ -7,7 +7,7 @@ the sum. Whatever was not answered by the chosen model says so in the result.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -206,6 +206,9 @@ def _answers(
     for operation, rows in rows_of.items():
         part = matrix[rows]
         answers = _operation_answers(part, operation, model, kind)
+        for i, row in enumerate(rows):
+            if executed[row].model_key != operation:  # its placement was never measured
+                answers[i] = replace(answers[i], fell_back=True)
         outside = _outside(part, model.header.ranges.get(operation))
         found |= dict(zip(rows, zip(answers, outside, strict=True), strict=True))
     return [found[row] for row in range(len(executed))]
@@ -272,8 +275,8 @@ def fallback_peaks(model: "PlatformModel") -> tuple[float, float]:
     """
     rooflines = [
         fitted[FALLBACK_KIND].peaks
-        for fitted in model.layer_models.values()
-        if FALLBACK_KIND in fitted
+        for key, fitted in model.layer_models.items()
+        if FALLBACK_KIND in fitted and "@" not in key  # a host or a link is no bound of the rest
     ]
     bandwidths = [r.peak_bytes_per_s for r in rooflines if r.peak_bytes_per_s is not None]
     peaks = [r.peak_ops_per_s for r in rooflines if r.peak_ops_per_s is not None]

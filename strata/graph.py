@@ -4,16 +4,12 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
-from math import prod
 
 from strata import operations as op
 from strata.errors import SchemaError
+from strata.execution import tensor_bytes
 from strata.layer import Layer, make_layer
 from strata.work import Work
-
-
-def _tensor_bytes(layer: Layer) -> int:
-    return -(-prod(layer.output_shape) * layer.activation_bits // 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +52,16 @@ class Graph:
     @property
     def input_bytes(self) -> int:
         """Bytes of all inputs."""
-        return sum(_tensor_bytes(self[name]) for name in self.inputs)
+        return self._bytes(self.inputs)
 
     @property
     def output_bytes(self) -> int:
         """Bytes of all outputs."""
-        return sum(_tensor_bytes(self[name]) for name in self.outputs)
+        return self._bytes(self.outputs)
+
+    def _bytes(self, names: Iterable[str]) -> int:
+        layers = [self[name] for name in names]
+        return sum(tensor_bytes(layer.output_shape, layer) for layer in layers)
 
     @property
     def opaque(self) -> tuple[Layer, ...]:

@@ -185,7 +185,7 @@ class Statistical(_LayerModel):
 
     def efficiency(self, matrix: np.ndarray) -> np.ndarray:
         """u_stat of equation 5, (rows,), in (0, 1]."""
-        return _u_stat(self.forest, self.feature_names, _checked(matrix))
+        return np.minimum(_u_stat(self.forest, self.feature_names, _checked(matrix)), 1.0)
 
     def _terms(self, matrix: np.ndarray) -> _Terms:
         return _efficient_terms(matrix, self.roofline, self.efficiency(matrix))
@@ -210,9 +210,14 @@ class Mixed(_LayerModel):
         return self.refined.roofline
 
     def efficiency(self, matrix: np.ndarray) -> np.ndarray:
-        """u_eff u_stat of equation 6, (rows,), in (0, 1]; u_stat alone if it only moves data."""
+        """u_eff u_stat of equation 6, (rows,), in (0, 1]; u_stat alone if it only moves data.
+
+        u_stat may exceed 1 where a layer escapes the unrolling (an image's three channels, for
+        which some arrays have another mode); the product, the share of the peak, may not.
+        """
         u_stat = _u_stat(self.forest, self.feature_names, _checked(matrix))
-        return u_stat if self.peaks.moves_only else self.refined.efficiency(matrix) * u_stat
+        product = u_stat if self.peaks.moves_only else self.refined.efficiency(matrix) * u_stat
+        return np.minimum(product, 1.0)
 
     def _terms(self, matrix: np.ndarray) -> _Terms:
         return _efficient_terms(matrix, self.peaks, self.efficiency(matrix))
@@ -257,8 +262,7 @@ def _efficient_terms(matrix: np.ndarray, peaks: Roofline, u: np.ndarray) -> _Ter
 
 
 def _u_stat(forest: Forest, names: tuple[str, ...], matrix: np.ndarray) -> np.ndarray:
-    logarithm = np.minimum(forest.predict(_select(matrix, names)), 0.0)
-    return np.maximum(np.exp(logarithm), MINIMUM_UTILISATION)
+    return np.maximum(np.exp(forest.predict(_select(matrix, names))), MINIMUM_UTILISATION)
 
 
 def _is_number(value: object) -> bool:

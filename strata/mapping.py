@@ -41,6 +41,7 @@ EDGE_FEATURES: tuple[str, ...] = (
     "other_consumers",
     "other_is_skip",
     "other_is_activated",
+    "other_absorbed_add",
 )
 
 
@@ -129,7 +130,7 @@ def _row_elements(layer: Layer) -> int:
 def _other_operand(context: Context, edge: Edge) -> list[float]:
     name = other_operand(edge.consumer, edge.producer)
     if name is None:
-        return [-1, 0, 0, 0, 0]
+        return [-1, 0, 0, 0, 0, 0]
     other = context.graph[name]
     group_inputs = {read for layer in edge.group for read in layer.inputs}
     root = make_executed(edge.other or (other,))
@@ -139,6 +140,7 @@ def _other_operand(context: Context, edge: Edge) -> list[float]:
         len(context.successors[name]),
         name in group_inputs,
         any(isinstance(layer.parameters, op.Activation) for layer in root.layers),
+        sum(layer.operation == "add" for layer in root.absorbed),
     ]
 
 
@@ -259,7 +261,7 @@ def boundary_features(context: Context, edge: Edge) -> list[float]:
     producer = edge.producer
     tail = [prod(producer.output_shape), _row_elements(producer), 0, 1]
     consumers = len(context.successors[producer.name])
-    return [*group.values(), 0, 0, 0, 0, 0, 0, *tail, consumers, 1, -1, 0, 0, 0, 0]
+    return [*group.values(), 0, 0, 0, 0, 0, 0, *tail, consumers, 1, -1, 0, 0, 0, 0, 0]
 
 
 def insertions(
@@ -343,6 +345,19 @@ def _compact(tree: Forest) -> Forest:
     )
 
 
+def _check_columns(joint: Forest, roles: Sequence[str]) -> None:
+    """ArtefactError for trees that are malformed or ask for columns their role does not have.
+
+    Trees lie end to end, each from its root up to the next.
+    """
+    joint.check(max(len(EDGE_FEATURES), len(PLACEMENT_FEATURES)))
+    ends = [*joint.roots[1:], len(joint.feature)]
+    for role, root, end in zip(roles, joint.roots, ends, strict=True):
+        width = len(PLACEMENT_FEATURES if role == "placement" else EDGE_FEATURES)
+        if end <= root or joint.feature[root:end].max() >= width:
+            raise ArtefactError(f"the mapping model has a {role} tree of other features")
+
+
 def mapping_from_parts(data: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> MappingModel:
     """The mapping model; ArtefactError if the trees are malformed or of other features."""
     for name, ours in (
@@ -360,8 +375,8 @@ def mapping_from_parts(data: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
     trees: dict[str, dict[str, Forest]] = {role: {} for role in _ROLES}
     if keys:
         joint = Forest(**{part: arrays[part] for part in _PARTS})
-        joint.check(max(len(EDGE_FEATURES), len(PLACEMENT_FEATURES)))
         for i, (role, key) in enumerate(keys):
             trees[role][key] = replace(joint, roots=joint.roots[i : i + 1])
+        _check_columns(joint, [role for role, _ in keys])
     moves = bool(data["moves_strides"])
     return MappingModel(trees["fusion"], trees["insertion"], moves, trees["placement"])

@@ -27,7 +27,7 @@ from strata.layer_models import LayerModel, layer_model_from_dict, layer_model_t
 from strata.mapping import MappingModel, mapping_from_parts, mapping_to_parts
 
 FORMAT = "strata-platform"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _HEADER, _ARRAYS = "header.json", "arrays.npz"
 _LARGEST_HEADER, _LARGEST_ARRAYS = 64 * 2**20, 2**30  # bytes; a bundle is meant to stay below 30 MB
@@ -246,7 +246,7 @@ def _parse_header(data: Mapping[str, Any], where: str) -> Header:
         ranges={op: _ranges(ranges[op], f"{place}: ranges: {op}") for op in ranges},
         counts={op: _get(counts, op, int, f"{place}: counts") for op in counts},
         notes=tuple(about["notes"]),
-        bits=_get({"bits": 32, **about}, "bits", int, place),  # bundles made before say nothing
+        bits=_get(about, "bits", int, place),
     )
 
 

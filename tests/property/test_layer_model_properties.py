@@ -75,7 +75,7 @@ def test_kinds_are_ordered_and_times_positive(stack, matrix):
         assert times.shape == (len(matrix),)
         assert np.all(np.isfinite(times) & (times > 0))
     assert np.all(roofline <= refined)
-    assert np.all(refined <= mixed)
+    assert np.all(roofline <= mixed)  # a layer may escape the unrolling, never the roofline
     assert np.all(roofline <= statistical)
 
 

@@ -16,7 +16,7 @@ from benchmark.sweep import plan_sweeps
 from strata.errors import ArtefactError, SchemaError
 
 POINT = {"height": 14, "width": 14, "channels": 96, "filters": 72, "kernel": 3, "kernels": 2}
-BOARD = PlatformConfig(name="board", module="null")
+BOARD = Path("board.yaml")
 
 
 def config(seed: int = 1) -> RunConfig:
@@ -80,7 +80,7 @@ def test_same_seed_same_bytes_another_seed_others(tmp_path: Path) -> None:
     texts = []
     for number, seed in enumerate((1, 1, 2)):
         path = tmp_path / f"{number}.jsonl"
-        write_plan(plan_cases(config(seed), BOARD, None, None), path)
+        write_plan(plan_cases(config(seed), None, None), path)
         texts.append(path.read_bytes())
     assert texts[0] == texts[1]
     assert texts[0] != texts[2]
@@ -89,29 +89,28 @@ def test_same_seed_same_bytes_another_seed_others(tmp_path: Path) -> None:
 def test_a_platform_of_another_width_brings_its_own_sweeps() -> None:
     sweep = Sweep(points=[POINT], parameters={"filters": Range(start=64, stop=192, step=64)})
     wide = PlatformConfig(name="wide", module="null", sweeps={"convolution": sweep})
-    cases = plan_cases(config(), wide, Phase.SWEEPS, None)
+    cases = plan_cases(wide.apply(config(), BOARD), Phase.SWEEPS, None)
     assert [case.settings["filters"] for case in cases] == [64, 128, 192]
-    assert plan_cases(config(), wide, Phase.SAMPLES, None) == plan_cases(
-        config(), BOARD, Phase.SAMPLES, None
-    )
+    samples = plan_cases(wide.apply(config(), BOARD), Phase.SAMPLES, None)
+    assert samples == plan_cases(config(), Phase.SAMPLES, None)
 
 
 def test_a_platform_may_ask_for_more_points_and_other_limits() -> None:
     fast = PlatformConfig(name="fast", module="null", points=2, sampling={"kernels_limit": 1})
-    cases = plan_cases(config(), fast, Phase.SAMPLES, None)
+    cases = plan_cases(fast.apply(config(), BOARD), Phase.SAMPLES, None)
     assert len(cases) == 2 * (6 + 3 + 3)
     assert all(case.settings.get("kernels", 1) == 1 for case in cases)
 
 
 def test_an_illegal_key_of_a_platforms_sampling_is_named() -> None:
     wrong = PlatformConfig(name="wrong", module="null", sampling={"kernels": 1})
-    with pytest.raises(SchemaError, match=r"platform wrong: key 'sampling.kernels' is unknown"):
-        plan_cases(config(), wrong, None, None)
+    with pytest.raises(SchemaError, match=r"board.yaml: key 'sampling.kernels' is unknown"):
+        wrong.apply(config(), BOARD)
 
 
 def test_phases_part_the_plan() -> None:
-    whole = plan_cases(config(), BOARD, None, None)
-    parts = [plan_cases(config(), BOARD, phase, None) for phase in (Phase.SWEEPS, Phase.SAMPLES)]
+    whole = plan_cases(config(), None, None)
+    parts = [plan_cases(config(), phase, None) for phase in (Phase.SWEEPS, Phase.SAMPLES)]
     assert parts[0] + parts[1] == whole
     assert all(case.tags["sweep"] for case in parts[0])
     assert not any(case.tags["sweep"] for case in parts[1])
@@ -119,7 +118,7 @@ def test_phases_part_the_plan() -> None:
 
 
 def test_a_plan_comes_back_as_written(tmp_path: Path) -> None:
-    cases = plan_cases(config(), BOARD, None, None)
+    cases = plan_cases(config(), None, None)
     write_plan(cases, tmp_path / "plan.jsonl")
     assert read_plan(tmp_path / "plan.jsonl") == cases
 

@@ -207,8 +207,9 @@ def test_the_clock_can_be_changed():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"noise": -0.1}, "fake_simulated: option 'noise' is -0.1; legal: 0.0 or more"),
-        ({"decimals": 0}, "option 'decimals' is 0; legal: 1 or more"),
+        ({"noise": -0.1}, "fake_simulated: option 'noise' is -0.1; legal: 0.0 to 1.0"),
+        ({"decimals": 2}, "option 'decimals' is 2; legal: 3 to 12"),
+        ({"noise": float("nan")}, "option 'noise' is nan; legal: 0.0 to 1.0"),
         ({"hardware": 3}, "option 'hardware' is 3; legal: str"),
         (
             {"colour": 1},
@@ -247,13 +248,16 @@ def test_a_text_that_disagrees_with_the_mapping_is_refused(change, message):
         module().parse(report, network())
 
 
-def test_nodes_whose_printed_names_are_equal_keep_their_order():
+def test_names_that_the_report_prints_alike_are_refused():
     builder = GraphBuilder("net")
     source = builder.input(1, 8, 16, 16, name="in")
     first = builder.convolution(source, 64, 3, name="a b")
     builder.pooling(first, "max", 2, name="a_b")
-    graph = builder.build()
-    made = module()
-    profile = made.parse(made.profile(made.compile(graph), 1, 0), graph)
-    assert [node.name for node in profile.nodes] == ["a b", "a_b"]
-    assert profile.nodes[0].time_s > 10 * profile.nodes[1].time_s
+    reason = module().supports(builder.build())
+    assert reason == "the report would print two layers as 'a_b'; legal: names that differ"
+
+
+def test_a_graph_without_work_is_refused():
+    builder = GraphBuilder("nothing")
+    builder.add(op.Flatten(), builder.input(1, 8, 4, 4, name="in"), name="flat")
+    assert "'flat' and all others only name their input" in str(module().supports(builder.build()))

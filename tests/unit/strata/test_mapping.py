@@ -14,6 +14,7 @@ from strata.mapping import (
     mapping_from_parts,
     mapping_to_parts,
 )
+from strata.placement import PLACEMENT_FEATURES
 
 
 def constant(value: float) -> Forest:
@@ -139,3 +140,14 @@ def test_an_empty_mapping_round_trips():
     again = mapping_from_parts(*mapping_to_parts(MappingModel()))
     assert again.fusion == {}
     assert not again.moves_strides
+
+
+def test_a_placement_tree_of_other_features_is_refused():
+    beyond = len(PLACEMENT_FEATURES)
+    assert beyond < len(EDGE_FEATURES)
+    tree = split(EDGE_FEATURES[beyond], 0.5, 0.0, 1.0)
+    data, arrays = mapping_to_parts(MappingModel({"convolution->add": tree}))
+    assert mapping_from_parts(data, arrays).fusion
+    data, arrays = mapping_to_parts(MappingModel(placement={"convolution->host": tree}))
+    with pytest.raises(ArtefactError, match="placement tree of other features"):
+        mapping_from_parts(data, arrays)
