@@ -205,11 +205,13 @@ def dilated(net: Network, tensor: str, filters: int, stride: int) -> str:
 
 
 def split(net: Network, tensor: str, filters: int, stride: int) -> str:
-    """Half of the channels pass by (ShuffleNetV2, cross-stage partial networks)."""
+    """Some channels pass by, mostly half (ShuffleNetV2, cross-stage partial networks)."""
     half = net.count(filters / 2)
+    cut = half if net.chance(0.5) else net.whole(1, 2 * half - 1)
     tensor = net.conv(tensor, 2 * half, 3 if stride > 1 else 1, stride)
     height, width = net.size(tensor)
-    bounds = [((0, at, 0, 0), (1, at + half, height, width)) for at in (0, half)]
+    parts = ((0, cut), (cut, 2 * half))
+    bounds = [((0, start, 0, 0), (1, stop, height, width)) for start, stop in parts]
     kept, body = (net.add(op.Slice(*bound, (1, 1, 1, 1)), tensor) for bound in bounds)
     body = net.conv(net.conv(body, half, 1), half, 3)
     return net.add(op.Concat(), kept, body)

@@ -147,16 +147,28 @@ def _activation_code(executed: ExecutedLayer) -> int:
     return max((1 + op.ACTIVATIONS.index(kind) for kind in kinds), default=0)
 
 
-def _absorbed_window(executed: ExecutedLayer) -> tuple[int, int]:
-    """Kernel and stride of an absorbed pooling (ANNETTE, section 4) or depthwise convolution.
+# An engine beside the array slides the window in the same pass, or in one of its own.
+_WINDOW_KINDS = (
+    "max_pooling",
+    "average_pooling",
+    "global_average_pooling",
+    "depthwise_convolution",
+)
 
-    Zeros without one; a global pooling's kernel is its whole map.
+
+def _absorbed_window(executed: ExecutedLayer) -> tuple[int, int, int]:
+    """Kind, kernel and stride of an absorbed pooling (ANNETTE, section 4) or convolution.
+
+    Zeros without one; a global pooling's kernel is its whole map. The kind counts in
+    _WINDOW_KINDS from 1; others come after them.
     """
     for layer in executed.absorbed:
         if isinstance(layer.parameters, op.Pooling | op.GlobalPooling | op.Convolution):
             kernel_h, kernel_w, stride_h, stride_w, _ = _window(layer)
-            return max(kernel_h, kernel_w), max(stride_h, stride_w)
-    return 0, 0
+            known = layer.operation in _WINDOW_KINDS
+            kind = _WINDOW_KINDS.index(layer.operation) if known else len(_WINDOW_KINDS)
+            return 1 + kind, max(kernel_h, kernel_w), max(stride_h, stride_w)
+    return 0, 0, 0
 
 
 def _absorbed(executed: ExecutedLayer, *operations: str) -> int:
@@ -178,7 +190,7 @@ def features(executed: ExecutedLayer) -> dict[str, float]:
     batch, channels, height, width = geometry(inputs[0])
     _, filters, out_height, out_width = geometry(root.output_shape)
     kernel_h, kernel_w, stride_h, stride_w, dilation = _window(root)
-    absorbed_kernel, absorbed_stride = _absorbed_window(executed)
+    window_kind, absorbed_kernel, absorbed_stride = _absorbed_window(executed)
     return {
         "batch": batch,
         "height": height,
@@ -206,6 +218,7 @@ def features(executed: ExecutedLayer) -> dict[str, float]:
         "absorbed_count": len(executed.absorbed),
         "absorbed_add": _absorbed(executed, "add"),
         "absorbed_multiply": _absorbed(executed, "multiply"),
+        "absorbed_window": window_kind,
         "absorbed_kernel": absorbed_kernel,
         "absorbed_stride": absorbed_stride,
     }
@@ -238,6 +251,7 @@ FEATURES: tuple[str, ...] = (
     "absorbed_count",
     "absorbed_add",
     "absorbed_multiply",
+    "absorbed_window",
     "absorbed_kernel",
     "absorbed_stride",
 )

@@ -42,6 +42,8 @@ EDGE_FEATURES: tuple[str, ...] = (
     "other_is_skip",
     "other_is_activated",
     "other_absorbed_add",
+    "other_absorbed_count",
+    "other_absorbed_kernel",
 )
 
 
@@ -130,17 +132,20 @@ def _row_elements(layer: Layer) -> int:
 def _other_operand(context: Context, edge: Edge) -> list[float]:
     name = other_operand(edge.consumer, edge.producer)
     if name is None:
-        return [-1, 0, 0, 0, 0, 0]
+        return [-1, 0, 0, 0, 0, 0, 0, 0]
     other = context.graph[name]
     group_inputs = {read for layer in edge.group for read in layer.inputs}
     root = make_executed(edge.other or (other,))
+    absorbed = features(root)
     return [
         OPERATIONS.index(root.operation),
         prod(other.output_shape),
         len(context.successors[name]),
         name in group_inputs,
         any(isinstance(layer.parameters, op.Activation) for layer in root.layers),
-        sum(layer.operation == "add" for layer in root.absorbed),
+        absorbed["absorbed_add"],
+        absorbed["absorbed_count"],
+        absorbed["absorbed_kernel"],
     ]
 
 
@@ -261,7 +266,7 @@ def boundary_features(context: Context, edge: Edge) -> list[float]:
     producer = edge.producer
     tail = [prod(producer.output_shape), _row_elements(producer), 0, 1]
     consumers = len(context.successors[producer.name])
-    return [*group.values(), 0, 0, 0, 0, 0, 0, *tail, consumers, 1, -1, 0, 0, 0, 0, 0]
+    return [*group.values(), 0, 0, 0, 0, 0, 0, *tail, consumers, 1, -1, 0, 0, 0, 0, 0, 0, 0]
 
 
 def insertions(

@@ -8,16 +8,26 @@ what the network asks for beside it, says which layers; each placement has layer
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 
-from strata.execution import FEATURES, PLACEMENTS, ExecutedLayer, features
+from strata.execution import FEATURES, PLACEMENTS, ExecutedLayer, features, geometry
 from strata.forest import Forest, tree_value
+
+# An array's memory holds filters in whole groups: what weights take is rounded up to one of these.
+_PADDINGS = (1, 16, 64)
 
 PLACEMENT_FEATURES: tuple[str, ...] = (
     *FEATURES,
-    "weight_bytes",
-    "total_weight_bytes",
-    "in_order_weight_bytes",
-    "by_size_weight_bytes",
+    *(
+        f"{name}_{padding}"
+        for padding in _PADDINGS
+        for name in (
+            "weight_bytes",
+            "total_weight_bytes",
+            "in_order_weight_bytes",
+            "by_size_weight_bytes",
+        )
+    ),
     "largest_working_set_bytes",
     "producer_on_host",
     "earlier_on_host",
@@ -29,38 +39,45 @@ def placement_key(operation: str, placement: str) -> str:
     return f"{operation}->{placement}"
 
 
+def _padded(layer: ExecutedLayer, weight_bytes: int, padding: int) -> int:
+    """Bytes of weights whose filters are rounded up to a multiple."""
+    filters = max(geometry(layer.root.output_shape)[1], 1)
+    return weight_bytes * (-(-filters // padding) * padding) // filters
+
+
 class Surroundings:
     """What a network asks for beside each layer. Layers are placed one by one, in their order.
 
     A memory is filled in the layers' order, or the largest first: the weights of a layer and of
-    all that were served before it decide under either rule whether it still fits.
+    all that were served before it decide under either rule whether it still fits. Each is given
+    for filters in ones, in groups of 16 and of 64.
     """
 
     def __init__(self, executed: Sequence[ExecutedLayer]) -> None:
         self._owner = {inner.name: layer.name for layer in executed for inner in layer.layers}
         works = [layer.work for layer in executed]
-        weights = [work.weight_bytes for work in works]
-        self._weights = dict(zip((layer.name for layer in executed), weights, strict=True))
-        self._total = sum(weights)
-        self._by_size: dict[str, int] = {}
-        claimed = 0
-        for i in sorted(range(len(weights)), key=lambda i: -weights[i]):  # stable: equals in order
-            claimed += weights[i]
-            self._by_size[executed[i].name] = claimed
+        self._claims: dict[str, list[int]] = {layer.name: [] for layer in executed}
+        for padding in _PADDINGS:
+            sizes = [
+                _padded(layer, work.weight_bytes, padding)
+                for layer, work in zip(executed, works, strict=True)
+            ]
+            total, in_order = sum(sizes), list(accumulate(sizes))
+            by_size, claimed = [0] * len(sizes), 0
+            for i in sorted(range(len(sizes)), key=lambda i: -sizes[i]):  # equals stay in order
+                claimed += sizes[i]
+                by_size[i] = claimed
+            for i, layer in enumerate(executed):
+                self._claims[layer.name] += [sizes[i], total, in_order[i], by_size[i]]
         self._working_set = max((work.input_bytes + work.output_bytes for work in works), default=0)
-        self._earlier = 0
         self._on_host: set[str] = set()
 
     def row(self, layer: ExecutedLayer) -> list[float]:
         """Values in the order of PLACEMENT_FEATURES for the next layer to be placed."""
         reads = {self._owner.get(name) for inner in layer.layers for name in inner.inputs}
-        own = self._weights[layer.name]
         return [
             *features(layer).values(),
-            own,
-            self._total,
-            self._earlier + own,
-            self._by_size[layer.name],
+            *self._claims[layer.name],
             self._working_set,
             not self._on_host.isdisjoint(reads),
             bool(self._on_host),
@@ -68,7 +85,6 @@ class Surroundings:
 
     def add(self, layer: ExecutedLayer) -> None:
         """Take note of a layer that has been placed."""
-        self._earlier += self._weights[layer.name]
         if layer.placement == "host":
             self._on_host.add(layer.name)
 

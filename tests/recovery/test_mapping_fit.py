@@ -122,9 +122,9 @@ def placements(placed, **features):
 def test_a_memory_of_known_size_is_found_from_what_is_streamed():
     # the largest layers choose first: one is streamed if it and larger ones exceed 8 MB
     claimed = np.random.default_rng(1).uniform(0, 16e6, 800)
-    table = placements(np.where(claimed > 8e6, "streamed", ""), by_size_weight_bytes=claimed)
+    table = placements(np.where(claimed > 8e6, "streamed", ""), by_size_weight_bytes_1=claimed)
     trees, (score,) = fit_placement(table, seed=0)
-    column = PLACEMENT_FEATURES.index("by_size_weight_bytes")
+    column = PLACEMENT_FEATURES.index("by_size_weight_bytes_1")
     assert trees["convolution->streamed"].threshold[0] == pytest.approx(8e6, rel=0.02)
     assert trees["convolution->streamed"].feature[0] == column
     assert (score.role, score.producer, score.consumer) == ("placement", "convolution", "streamed")
@@ -136,5 +136,5 @@ def test_a_platform_that_places_nothing_gets_no_placement_trees():
 
 
 def test_a_placement_table_without_its_columns_is_refused():
-    with pytest.raises(FitError, match=r"placement table: column.* weight_bytes missing"):
-        fit_placement(placements([""]).drop(columns="weight_bytes"), seed=0)
+    with pytest.raises(FitError, match=r"placement table: column.* weight_bytes_1 missing"):
+        fit_placement(placements([""]).drop(columns="weight_bytes_1"), seed=0)

@@ -45,12 +45,15 @@ def test_surroundings_by_hand():
         surroundings.add(place([layer], {"activation->host": split("channels", -1, 0, 1)})[0])
     weights = {"first": 4 * 40, "odd": 0, "second": 4 * 1168, "beside": 4 * 72}
     for name, row in rows.items():
-        assert row["weight_bytes"] == weights[name]
-        assert row["total_weight_bytes"] == sum(weights.values())
-    assert rows["second"]["in_order_weight_bytes"] == weights["first"] + weights["second"]
-    assert rows["first"]["by_size_weight_bytes"] == sum(weights.values())
-    assert rows["second"]["by_size_weight_bytes"] == weights["second"]
-    assert rows["beside"]["by_size_weight_bytes"] == weights["second"] + weights["beside"]
+        assert row["weight_bytes_1"] == weights[name]
+        assert row["total_weight_bytes_1"] == sum(weights.values())
+    assert rows["second"]["in_order_weight_bytes_1"] == weights["first"] + weights["second"]
+    assert rows["first"]["by_size_weight_bytes_1"] == sum(weights.values())
+    assert rows["second"]["by_size_weight_bytes_1"] == weights["second"]
+    assert rows["beside"]["by_size_weight_bytes_1"] == weights["second"] + weights["beside"]
+    # 8 filters of 40 weights take the room of 16; 16 filters that of 64
+    assert rows["first"]["weight_bytes_16"] == 2 * weights["first"]
+    assert rows["second"]["weight_bytes_64"] == 4 * weights["second"]
     assert rows["second"]["largest_working_set_bytes"] == 4 * 64 * (8 + 16)
     assert [rows[n]["producer_on_host"] for n in ("odd", "second", "beside")] == [0, 1, 0]
     assert [rows[n]["earlier_on_host"] for n in ("odd", "second", "beside")] == [0, 1, 1]
@@ -73,7 +76,7 @@ def test_what_follows_a_layer_of_the_host_can_be_placed_there_too():
 
 
 def test_weights_beyond_the_memory_are_streamed():
-    trees = {"convolution->streamed": split("by_size_weight_bytes", 5000, 0.0, 1.0)}
+    trees = {"convolution->streamed": split("by_size_weight_bytes_1", 5000, 0.0, 1.0)}
     placed = place(executed(network()), trees)
     assert [layer.placement for layer in placed] == ["streamed", "", "", ""]
 
