@@ -12,7 +12,7 @@ from strata.graph import Graph
 
 _CLASSES = 1001
 # V1, table 1: (filters of the pointwise convolution, stride of the depthwise one) per block.
-_V1_BLOCKS = (
+V1_BLOCKS = (
     (64, 1),
     (128, 2),
     (128, 1),
@@ -24,7 +24,7 @@ _V1_BLOCKS = (
     (1024, 1),
 )
 # V2, table 2: (expansion t, channels c, repeats n) and stride s per stage.
-_V2_STAGES = (
+V2_STAGES = (
     (1, 16, 1),
     (6, 24, 2),
     (6, 32, 3),
@@ -33,7 +33,7 @@ _V2_STAGES = (
     (6, 160, 3),
     (6, 320, 1),
 )
-_V2_STRIDES = (1, 2, 2, 2, 1, 2, 1)
+V2_STRIDES = (1, 2, 2, 2, 1, 2, 1)
 
 
 def mobilenet_v1_features(builder: GraphBuilder, image: str, width: float = 1.0) -> list[str]:
@@ -42,7 +42,7 @@ def mobilenet_v1_features(builder: GraphBuilder, image: str, width: float = 1.0)
         builder, image, int(32 * width), 3, 2, activation="relu6", name="stem/conv"
     )
     ends = []
-    for number, (filters, stride) in enumerate(_V1_BLOCKS, 1):
+    for number, (filters, stride) in enumerate(V1_BLOCKS, 1):
         name = f"block{number}"
         features = depthwise_unit(builder, features, stride, "relu6", name=f"{name}/depthwise")
         features = convolution_unit(
@@ -84,7 +84,7 @@ def _inverted_residual(
 
 
 def mobilenet_v2_features(
-    builder: GraphBuilder, image: str, width: float = 1.0, strides: Sequence[int] = _V2_STRIDES
+    builder: GraphBuilder, image: str, width: float = 1.0, strides: Sequence[int] = V2_STRIDES
 ) -> tuple[list[str], str]:
     """(outputs of the blocks, the last convolution's); that one is widened, never narrowed.
 
@@ -94,7 +94,7 @@ def mobilenet_v2_features(
         builder, image, scaled(32, width), 3, 2, activation="relu6", name="stem/conv"
     )
     ends = []
-    stages = zip(_V2_STAGES, strides, strict=True)
+    stages = zip(V2_STAGES, strides, strict=True)
     for stage, ((expansion, channels, repeats), stride) in enumerate(stages, 1):
         for block in range(1, repeats + 1):
             features = _inverted_residual(

@@ -8,34 +8,14 @@ from dataclasses import dataclass
 from math import ceil, prod
 
 from graph_gen.network_parts import classifier, convolution_unit, convolutional_classifier
-from graph_gen.networks_mobilenet import scaled
+from graph_gen.networks_mobilenet import V1_BLOCKS, V2_STAGES, V2_STRIDES, scaled
 from strata import operations as op
 from strata.builder import GraphBuilder
 from strata.graph import Graph
 
 BACKGROUND_CLASSES = 1001  # 1000 and the background class of TensorFlow's published networks
-# V1, table 1: (filters of the pointwise convolution, stride of the depthwise one) per block.
-_V1_BLOCKS = (
-    (64, 1),
-    (128, 2),
-    (128, 1),
-    (256, 2),
-    (256, 1),
-    (512, 2),
-    *((512, 1),) * 5,
-    (1024, 2),
-    (1024, 1),
-)
 # V2, table 2: (expansion, filters, repeats, stride) per stage.
-_V2_STAGES = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
-)
+_V2_STAGES = tuple((*stage, stride) for stage, stride in zip(V2_STAGES, V2_STRIDES, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +99,7 @@ def mobilenet_v1_features(
     )
     blocks: list[str] = []
     reached, dilation = 2, 1
-    for number, (filters, stride) in enumerate(_V1_BLOCKS, 1):
+    for number, (filters, stride) in enumerate(V1_BLOCKS, 1):
         if reached == output_stride:
             step, rate, dilation = 1, dilation, dilation * stride
         else:
