@@ -39,12 +39,17 @@ class Timings:
     decimals: int
 
 
+def _nothing_to_forget() -> None:
+    """A machine that computes every node anew."""
+
+
 @dataclass(frozen=True, slots=True)
 class Platform:
     """A simulated platform's public functions, of its executable graph and hardware description.
 
     `write_report` returns the vendor's texts by name, `read_report` (node name, seconds) in the
-    texts' order, `node_name` a layer's name as these texts print it.
+    texts' order, `node_name` a layer's name as these texts print it. `forget` drops what the
+    machine remembers of nodes that it has seen.
     """
 
     name: str
@@ -58,6 +63,7 @@ class Platform:
     write_report: Callable[[Any, Any, Timings], dict[str, str]]
     read_report: Callable[[Mapping[str, str]], list[tuple[str, float]]]
     node_name: Callable[[str], str]
+    forget: Callable[[], None] = _nothing_to_forget
 
 
 @dataclass(slots=True)

@@ -35,6 +35,7 @@ PLATFORM = Platform(
     write_report=_write,
     read_report=_read,
     node_name=report.node_name,
+    forget=dpu.forget,
 )
 
 

@@ -9,9 +9,16 @@ it), fitted (a published fit) or assumed (ours: it may be calibrated against mea
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    ValidationError,
+)
 
 from strata.errors import SchemaError, legal
 from strata.yaml_file import read_yaml, validate
@@ -27,7 +34,7 @@ class Sourced(BaseModel):
 
     value: Any
     kind: Kind
-    source: str = Field(min_length=3)
+    source: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ Micro-architecture: product guide PG338 (DPUCZDX8G), operator limits: UG1414 of 
 Sources of the numbers stand beside them in hardware/*.yaml.
 """
 
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
@@ -67,32 +68,32 @@ class Dpu(Hardware):
             )
         return self
 
-    @property
+    @cached_property
     def peak_macs_per_s(self) -> float:
         """Multiply-accumulates per second of the convolution array."""
         return self.pixel_parallel * self.channel_parallel * self.filter_parallel * self.clock_hz
 
-    @property
+    @cached_property
     def image_words(self) -> int:
         """Words that the bank group for inputs holds."""
         return self.image_banks * self.bank_words
 
-    @property
+    @cached_property
     def read_rate(self) -> float:
         """Bytes per second that one core reads while `active_cores` of them run."""
         return min(self.read_bytes_per_s, self._limit)
 
-    @property
+    @cached_property
     def write_rate(self) -> float:
         """Bytes per second that one core writes while `active_cores` of them run."""
         return min(self.write_bytes_per_s, self._limit)
 
-    @property
+    @cached_property
     def dram_share(self) -> float:
         """Bytes per second of memory for each of the `active_cores`."""
         return self.dram_bytes_per_s / self.active_cores
 
-    @property
+    @cached_property
     def _limit(self) -> float:
         return min(self.port_bytes * self.clock_hz, self.dram_share)
 

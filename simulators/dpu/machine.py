@@ -1,16 +1,28 @@
 """The step simulator: every tile of every node goes through load, compute and store."""
 
 from collections.abc import Sequence
-from math import prod
 
-from simulators.dpu.analytic import compute_s, host_s, load_s, store_s
+from simulators.dpu.analytic import durations, host_s
 from simulators.dpu.hardware_model import Dpu
 from simulators.dpu.node import Node
-from simulators.dpu.tiling import array_of, make_schedule
-from simulators.dpu.toolchain import DpuLayer
+from simulators.dpu.tiling import Run, array_of, make_schedule
+from simulators.dpu.toolchain import DpuExecutable, DpuLayer
 from simulators.executable import Executable
 from simulators.performance import LayerSteps
 from simulators.phases import pipeline
+
+
+def _phases(run: Run, hardware: Dpu) -> tuple[list[float], list[float], list[float]]:
+    """Seconds of load, compute and store of each step of a run, once."""
+    loads: list[float] = []
+    computes: list[float] = []
+    stores: list[float] = []
+    for step in run.steps:
+        found = durations(step, hardware)
+        loads += [found.load_s] * step.number
+        computes += [found.compute_s] * step.number
+        stores += [found.store_s] * step.number
+    return loads, computes, stores
 
 
 def node_steps(name: str, node: Node, hardware: Dpu) -> LayerSteps:
@@ -20,10 +32,11 @@ def node_steps(name: str, node: Node, hardware: Dpu) -> LayerSteps:
     computes: list[float] = []
     stores: list[float] = []
     for part in schedule.parts:
-        for step in part.steps * part.repeats:
-            loads += [load_s(step, hardware)] * step.count
-            computes += [compute_s(step, hardware)] * step.count
-            stores += [store_s(step, hardware)] * step.count
+        for run in part.runs:
+            load, compute, store = _phases(run, hardware)
+            loads += load * run.repeats
+            computes += compute * run.repeats
+            stores += store * run.repeats
     times = pipeline(
         loads * schedule.batch,
         computes * schedule.batch,
@@ -50,18 +63,7 @@ def simulate(executable: Executable, hardware: Dpu) -> list[LayerSteps]:
     return [_layer_steps(layer, hardware) for layer in executable.layers]  # type: ignore[arg-type]
 
 
-def input_elements(executable: Executable) -> int:
-    """Elements of the network's inputs, each counted once."""
-    found: dict[str, int] = {}
-    for layer in executable.layers:
-        names = [name for name in layer.producers if name.startswith("input:")]
-        shapes = layer.executed.root.input_shapes
-        for name, shape in zip(names, shapes, strict=False):
-            found[name] = prod(shape)
-    return sum(found.values())
-
-
-def network_s(layer_times_s: Sequence[float], executable: Executable, hardware: Dpu) -> float:
+def network_s(layer_times_s: Sequence[float], executable: DpuExecutable, hardware: Dpu) -> float:
     """Seconds of a whole inference: input on the host, nodes one after the other, cost of a run."""
-    inputs = input_elements(executable) * hardware.input_element_s
+    inputs = executable.input_elements * hardware.input_element_s
     return hardware.run_start_s + inputs + sum(layer_times_s)

@@ -6,7 +6,6 @@ kernel position. What does not fill a dimension of the array takes the cycles al
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -44,15 +43,14 @@ def array_of(hardware: Dpu) -> Array:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """`count` equal steps in a row: bytes, instructions and cycles of each.
+class Step(NamedTuple):
+    """`number` equal steps in a row: bytes, instructions and cycles of each.
 
     `inline_cycles` run in the write-back path while the array computes, `alu_cycles` after it.
     With `weights_late` weights arrive no earlier than the array starts.
     """
 
-    count: int
+    number: int
     weight_bytes: float = 0.0
     input_bytes: float = 0.0
     transfers: int = 0
@@ -66,16 +64,20 @@ class Step:
     store_bytes: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Run(NamedTuple):
     """Steps in order, the whole row of them `repeats` times."""
 
     steps: tuple[Step, ...]
     repeats: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Part(NamedTuple):
+    """Runs in order. Equal tiles are one run, so that a closed form looks at them once."""
+
+    runs: tuple[Run, ...]
+
+
+class Schedule(NamedTuple):
     """What runs for each image of a batch; `buffers` 2 is double buffering.
 
     A part has one proportion of loads, computation and stores: it ends where weights or inputs have
@@ -87,8 +89,7 @@ class Schedule:
     batch: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Tile:
+class _Tile(NamedTuple):
     """A box of the output: `rows` x `columns`, and the new input bytes it needs."""
 
     rows: int
@@ -121,6 +122,8 @@ def strips(node: Node, array: Array) -> int:
     if node.height > array.pixels:  # rows of the next tile arrive while this one is computed
         rows += array.pixels * node.window.stride[0]
     rows = min(rows, node.input_height)
+    if rows * node.input_width * groups <= array.image_words:
+        return 1
     low, high = 1, node.width
     while low < high:  # fewer columns never need more words
         middle = (low + high) // 2
@@ -134,41 +137,62 @@ def strips(node: Node, array: Array) -> int:
 
 def _row_tiles(node: Node, array: Array) -> Iterator[tuple[int, int, tuple[int, ...]]]:
     """(output rows, new input rows, rows of each pass of the other engine) of each row tile."""
-    window, height = node.window, node.height
-    padding = max(0, window.rows(height) - node.input_height) // 2
+    height, input_height, stride = node.height, node.input_height, node.window.stride[0]
+    padding = max(0, node.window.rows(height) - input_height) // 2
+    before = node.window.rows(0) - padding  # input rows that no output row needs of its own
+    alu_heights = [alu.height for alu in node.alu]
     done = read = 0
-    finished = [0] * len(node.alu)
     while done < height:
-        rows = min(array.pixels, height - done)
-        done += rows
-        needed = min(node.input_height, max(0, window.rows(done) - padding))
-        if done == height:
-            needed = node.input_height
-        ready = [alu.height * done // height for alu in node.alu]
-        own = tuple(now - before for now, before in zip(ready, finished, strict=True))
-        yield rows, needed - read, own
-        read, finished = needed, ready
+        first, done = done, min(done + array.pixels, height)
+        needed = input_height
+        if done < height:
+            needed = min(input_height, max(0, before + done * stride))
+        own = tuple([full * done // height - full * first // height for full in alu_heights])
+        yield done - first, needed - read, own
+        read = needed
 
 
 def _tiles(node: Node, array: Array) -> list[_Tile]:
     count = strips(node, array)
     width = ceil_div(node.width, count)
+    pixels = node.height * node.width
+    row_tiles = list(_row_tiles(node, array))
     found = []
     for first in range(0, node.width, width):
         columns = min(width, node.width - first)
         reads = min(node.window.columns(columns), node.input_width)
         if count == 1:
             reads = node.input_width
-        for rows, new_rows, alu_rows in _row_tiles(node, array):
-            share = rows * columns / (node.height * node.width)
-            loaded = float(new_rows * reads * node.channels)
-            found.append(_Tile(rows, columns, loaded, alu_rows, share))
+        row_bytes = float(reads * node.channels)
+        found += [
+            _Tile(rows, columns, new_rows * row_bytes, alu_rows, rows * columns / pixels)
+            for rows, new_rows, alu_rows in row_tiles
+        ]
     return found
+
+
+def _runs(tiles: list[_Tile], ahead: bool = False) -> Iterator[tuple[int, int]]:
+    """(first tile, number) of equal tiles in a row, the first and the last tile by themselves.
+
+    With `ahead` the tile that follows must be as large too: its rows are loaded meanwhile.
+    """
+    last = len(tiles) - 1
+    first = 0
+    for place in range(1, last + 2):
+        equal = first > 0 and place < last and tiles[place] == tiles[first]
+        if equal and ahead:
+            equal = tiles[place + 1].input_bytes == tiles[first + 1].input_bytes
+        if equal:
+            continue
+        yield first, place - first
+        first = place
 
 
 def _alu(node: Node, tile: _Tile, array: Array) -> tuple[int, int, int]:
     """(inline cycles, other cycles, instructions) of one channel group in one tile."""
     inline = cycles = starts = 0
+    if not node.alu:
+        return 0, 0, 0
     for alu, rows in zip(node.alu, tile.alu_rows, strict=True):
         if rows == 0:
             continue
@@ -191,28 +215,28 @@ def _alu_schedule(node: Node, array: Array) -> Schedule:
     """The array idle: one step per tile, one instruction per channel group."""
     groups = ceil_div(node.alu[0].channels, array.channels)
     constants = _alu_weights(node.alu, node.alu[0].channels)
-    steps = []
-    for place, tile in enumerate(_tiles(node, array)):
+    tiles = _tiles(node, array)
+    runs = []
+    for place, repeats in _runs(tiles):
+        tile = tiles[place]
         _, cycles, starts = _alu(node, tile, array)
         first = constants if place == 0 else 0
-        steps.append(
-            Step(
-                count=1,
-                weight_bytes=float(first),
-                input_bytes=tile.input_bytes + node.residual * tile.share,
-                transfers=(place == 0) + (node.residual > 0),
-                weight_transfers=groups if first else 0,
-                alu_cycles=cycles * groups,
-                alu_starts=starts * groups,
-                store_bytes=node.stored * tile.share,
-            )
+        step = Step(
+            number=1,
+            weight_bytes=float(first),
+            input_bytes=tile.input_bytes + node.residual * tile.share,
+            transfers=(place == 0) + (node.residual > 0),
+            weight_transfers=groups if first else 0,
+            alu_cycles=cycles * groups,
+            alu_starts=starts * groups,
+            store_bytes=node.stored * tile.share,
         )
-    parts = (steps[:1], steps[1:]) if len(steps) > 1 else (steps,)
-    return Schedule(tuple(Part(tuple(part)) for part in parts), 2, node.batch)
+        runs.append(Run((step,), repeats))
+    parts = (Part(tuple(runs[:1])), Part(tuple(runs[1:])))
+    return Schedule(parts if len(runs) > 1 else parts[:1], 2, node.batch)
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
+class _Work(NamedTuple):
     """A node on the array: what the two loop orders have in common."""
 
     node: Node
@@ -220,46 +244,37 @@ class _Work:
     tiles: list[_Tile]
     groups: int  # of filters, in all phases
     words: int  # of one group in each weight bank
-
-    @property
-    def late(self) -> bool:
-        """Whether the other engine slides a window over what the array has computed.
-
-        It then has the weight banks to itself: no weights arrive ahead of the array.
-        """
-        return any(alu.window.taps > 1 and not alu.inline for alu in self.node.alu)
-
-    @property
-    def operands(self) -> int:
-        """Load instructions that the second operand of an addition takes per tile."""
-        return int(self.node.residual > 0)
-
-    @property
-    def group_bytes(self) -> float:
-        """Weights of one filter group, those of a depthwise pass among them."""
-        node = self.node
-        weights = node.window.taps * node.channels * node.filters * node.phases
-        return (weights + _alu_weights(node.alu, node.filters)) / self.groups
+    late: bool  # no weights arrive ahead of the array
+    operands: int  # load instructions of an addition's second operand per tile
+    group_bytes: float  # weights of one filter group, those of a depthwise pass among them
+    cycles: int  # of the array per column
 
     def step(
-        self, tile: _Tile, input_bytes: float, weights: float, *, transfers: int, loads: int
+        self,
+        tile: _Tile,
+        input_bytes: float,
+        weights: float,
+        *,
+        transfers: int,
+        loads: int,
+        number: int = 1,
     ) -> Step:
-        """One filter group of one tile.
+        """One filter group of one tile, `number` times.
 
         `transfers` is the number of load instructions for feature maps, `loads` the number of
         filter groups whose weights begin to be loaded.
         """
-        node, array = self.node, self.array
-        inline, cycles, starts = _alu(node, tile, array)
+        node = self.node
+        inline, cycles, starts = _alu(node, tile, self.array)
         residual = node.residual * tile.share / self.groups
         return Step(
-            count=1,
+            number=number,
             weight_bytes=weights,
             input_bytes=input_bytes + residual,
             transfers=transfers,
             weight_transfers=loads * (1 + any(alu.weights for alu in node.alu)),
             weights_late=loads > 0 and self.late,
-            array_cycles=tile.columns * taps(node, array) * ceil_div(node.channels, array.channels),
+            array_cycles=tile.columns * self.cycles,
             array_starts=1,
             inline_cycles=inline,
             alu_cycles=cycles,
@@ -268,23 +283,39 @@ class _Work:
         )
 
 
+def _work(node: Node, array: Array, groups: int) -> _Work:
+    weights = node.window.taps * node.channels * node.filters * node.phases
+    return _Work(
+        node=node,
+        array=array,
+        tiles=_tiles(node, array),
+        groups=groups,
+        words=weight_words(node, array),
+        # an engine that slides a window over what the array has computed has the banks to itself
+        late=any(alu.window.taps > 1 and not alu.inline for alu in node.alu),
+        operands=int(node.residual > 0),
+        group_bytes=(weights + _alu_weights(node.alu, node.filters)) / groups,
+        cycles=taps(node, array) * ceil_div(node.channels, array.channels),
+    )
+
+
 def _tiles_outside(work: _Work, weights_stay: bool) -> tuple[Part, ...]:
     """For each tile all filter groups; rows of the next tile arrive meanwhile."""
-    parts: list[list[Step]] = [[], [], []]  # first tile, those with a tile before and after, last
-    for place, tile in enumerate(work.tiles):
-        following = work.tiles[place + 1 : place + 2]
-        ahead = sum(later.input_bytes for later in following) / work.groups
-        first = place == 0
+    parts: list[list[Run]] = [[], [], []]  # first tile, those with a tile before and after, last
+    tiles, groups = work.tiles, work.groups
+    for place, repeats in _runs(tiles, ahead=True):
+        tile, first, last = tiles[place], place == 0, place + 1 == len(tiles)
+        ahead = 0.0 if last else tiles[place + 1].input_bytes / groups
         loads = int(first or not weights_stay)
         weights = work.group_bytes * loads
         own = ahead + (tile.input_bytes if first else 0.0)
-        steps = parts[0 if first else 1 if following else 2]
         transfers = first + work.operands
-        steps.append(work.step(tile, own, weights, transfers=transfers, loads=loads))
-        if work.groups > 1:
-            rest = work.step(tile, ahead, weights, transfers=0, loads=loads)
-            steps.append(replace(rest, count=work.groups - 1))
-    return tuple(Part(tuple(steps)) for steps in parts if steps)
+        steps = [work.step(tile, own, weights, transfers=transfers, loads=loads)]
+        if groups > 1:
+            rest = work.step(tile, ahead, weights, transfers=0, loads=loads, number=groups - 1)
+            steps.append(rest)
+        parts[0 if first else 2 if last else 1].append(Run(tuple(steps), repeats))
+    return tuple(Part(tuple(runs)) for runs in parts if runs)
 
 
 def _filters_outside(work: _Work, inputs_stay: bool) -> tuple[Part, ...]:
@@ -292,7 +323,7 @@ def _filters_outside(work: _Work, inputs_stay: bool) -> tuple[Part, ...]:
     tiles, groups = work.tiles, work.groups
     share = 0.0 if work.late else work.group_bytes / len(tiles)
 
-    def block(new: bool, ahead: bool) -> Part:
+    def block(new: bool, ahead: bool, repeats: int = 1) -> Part:
         steps = []
         for place, tile in enumerate(tiles):
             first = new and place == 0
@@ -302,13 +333,13 @@ def _filters_outside(work: _Work, inputs_stay: bool) -> tuple[Part, ...]:
             weights = work.group_bytes * own + share * ahead
             transfers = first + new * work.operands
             steps.append(work.step(tile, inputs, weights, transfers=transfers, loads=loads))
-        return Part(tuple(steps))
+        return Part((Run(tuple(steps), repeats),))
 
     if groups == 1:
         return (block(True, False),)
     found = [block(True, True)]
     if groups > 2:
-        found.append(Part(block(False, True).steps, groups - 2))
+        found.append(block(False, True, groups - 2))
     return (*found, block(False, False))
 
 
@@ -318,7 +349,7 @@ def _convolution_schedule(node: Node, array: Array) -> Schedule:
     Weights that fit into their banks stay there, inputs that fit into theirs too.
     """
     groups = ceil_div(node.filters, array.filters) * node.phases
-    work = _Work(node, array, _tiles(node, array), groups, weight_words(node, array))
+    work = _work(node, array, groups)
     weights = work.group_bytes * groups
     inputs = sum(tile.input_bytes for tile in work.tiles)
     input_words = node.input_height * node.input_width * ceil_div(node.channels, array.channels)

@@ -41,6 +41,13 @@ class DpuLayer(ExecutableLayer):
     host: HostWork | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DpuExecutable(Executable):
+    """Nodes, and the elements of the network's inputs, which the host scales in every run."""
+
+    input_elements: int
+
+
 def unsupported(graph: Graph, hardware: Dpu) -> str | None:
     """Why the graph cannot be compiled at all, in one line; None if it can."""
     for layer in graph.opaque:
@@ -52,7 +59,7 @@ def unsupported(graph: Graph, hardware: Dpu) -> str | None:
     return None
 
 
-def compile_graph(graph: Graph, hardware: Dpu) -> Executable:
+def compile_graph(graph: Graph, hardware: Dpu) -> DpuExecutable:
     """The nodes that the DPU and its host run, in order. UnsupportedLayer if they cannot."""
     reason = unsupported(graph, hardware)
     if reason is not None:
@@ -63,7 +70,13 @@ def compile_graph(graph: Graph, hardware: Dpu) -> Executable:
     notes = tuple(
         f"{layer.name}: on the host, {layer.host_reason}" for layer in layers if layer.host_reason
     )
-    return Executable(graph.name, layers, notes)
+    read = {p for layer in layers for p in layer.producers if p.startswith("input:")}
+    return DpuExecutable(
+        graph=graph.name,
+        layers=layers,
+        notes=notes,
+        input_elements=sum(prod(graph[p.removeprefix("input:")].output_shape) for p in read),
+    )
 
 
 def _layer(group: Group, on_host: Set[str], hardware: Dpu) -> DpuLayer:
@@ -221,9 +234,7 @@ def _passes(executed: ExecutedLayer) -> tuple[Alu, ...]:
     """What absorbed layers ask of the engine beside the array."""
     found = []
     for layer in executed.absorbed:
-        if len(layer.output_shape) != 4:
-            continue
-        _, channels, height, width = layer.output_shape
+        _, channels, height, width = geometry(layer.output_shape)
         match layer.parameters:
             case op.Convolution():
                 found.append(Alu(height, width, channels, _window(layer), weights=True))

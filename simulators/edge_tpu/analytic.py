@@ -8,13 +8,13 @@ from simulators.performance import LayerPerformance, binding_ceiling
 
 CEILINGS = (
     "peak",
-    "array_fragmentation",
-    "weight_bus",
-    "activation_bus",
-    "on_chip_memory",
-    "dram",
-    "host_link",
-    "instruction_issue",
+    "array fragmentation",
+    "weight-delivery bus",
+    "activation bus",
+    "on-chip memory",
+    "DRAM",
+    "host link",
+    "instruction issue",
     "host",
 )
 
@@ -43,9 +43,13 @@ def start_s(task: Task, machine: EdgeTpu) -> float:
 
 
 def spill_s(layer: EdgeTpuLayer, machine: EdgeTpu) -> float:
-    """Seconds to write activations that no on-chip memory holds outside, and to read them back."""
-    rate = machine.dram_bytes_per_s or machine.link_in_bytes_per_s
-    return 2 * layer.spilled_bytes / rate if rate else 0.0
+    """Seconds to write activations that no on-chip memory holds outside, and to read them back.
+
+    Over the host link, whose two ways differ, where there is one; else to DRAM.
+    """
+    back_bytes_per_s = machine.stream_bytes_per_s
+    out_bytes_per_s = machine.link_out_bytes_per_s or back_bytes_per_s
+    return layer.spilled_bytes / out_bytes_per_s + layer.spilled_bytes / back_bytes_per_s
 
 
 def tiling_of(layer: EdgeTpuLayer, machine: EdgeTpu) -> Tiling:
@@ -64,18 +68,18 @@ def _device(layer: EdgeTpuLayer, machine: EdgeTpu) -> LayerPerformance:
     store_s = rows * tiling.store_bytes_per_row / bus_bytes_per_s
     ceilings = {
         "peak": layer.task.macs / machine.peak_macs_per_s,
-        "array_fragmentation": compute_s,
-        "weight_bus": weights_s,
-        "activation_bus": read_s + store_s,
-        "instruction_issue": start_s(layer.task, machine),
+        "array fragmentation": compute_s,
+        "weight-delivery bus": weights_s,
+        "activation bus": read_s + store_s,
+        "instruction issue": start_s(layer.task, machine),
     }
     load_s = max(weights_s, read_s)
     if tiling.streamed_bytes:
         stream_s = steps * tiling.streamed_bytes / machine.stream_bytes_per_s
-        ceilings["host_link" if machine.link_in_bytes_per_s else "dram"] = stream_s
+        ceilings["host link" if machine.link_in_bytes_per_s else "DRAM"] = stream_s
         load_s = max(load_s, stream_s)
     if layer.spilled_bytes:
-        ceilings["on_chip_memory"] = spill_s(layer, machine)
+        ceilings["on-chip memory"] = spill_s(layer, machine)
     # equal steps in a pipeline: each phase once, and the slowest for every further step
     once_s = (load_s + compute_s + store_s) / steps
     busy_s = once_s + max(compute_s, load_s, store_s) * (steps - 1) / steps
@@ -83,7 +87,7 @@ def _device(layer: EdgeTpuLayer, machine: EdgeTpu) -> LayerPerformance:
         busy_s = max(read_s + store_s, load_s, compute_s + (load_s + store_s) / steps)
     if tiling.streamed_bytes:  # the first block is fetched while the layer before computes
         busy_s = max(busy_s - load_s / steps, load_s)
-    time_s = start_s(layer.task, machine) + max(busy_s, ceilings.get("on_chip_memory", 0.0))
+    time_s = start_s(layer.task, machine) + max(busy_s, ceilings.get("on-chip memory", 0.0))
     return LayerPerformance(layer.name, time_s, ceilings, binding_ceiling(ceilings))
 
 

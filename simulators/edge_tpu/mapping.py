@@ -39,7 +39,7 @@ def host_reason(layer: Layer) -> str | None:
             return f"{UNSUPPORTED}: divide"
         case op.MatMul() | op.Reorder():
             return f"{UNSUPPORTED}: {layer.operation}"
-        case op.Opaque(type_name=kind):
+        case op.Opaque(type_name=kind):  # published networks end in such: ARG_MAX, PosenetDecoderOp
             return f"{UNSUPPORTED}: {kind}"
         case op.Lstm(directions=2):
             return f"{LIMITED}: two directions"

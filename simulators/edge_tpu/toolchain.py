@@ -170,3 +170,8 @@ def _notes(layers: list[EdgeTpuLayer]) -> Iterable[str]:
             yield f"layer '{layer.name}': host: {layer.host_reason}"
         elif layer.streamed_bytes:
             yield f"layer '{layer.name}': {layer.streamed_bytes} bytes of parameters are streamed"
+        if layer.spilled_bytes:
+            yield (
+                f"layer '{layer.name}': {layer.spilled_bytes} bytes of activations are spilled: "
+                "activations exceed on-chip memory"
+            )

@@ -61,6 +61,7 @@ def test_changing_to_an_illegal_number_is_refused(tmp_path):
         ),
         (', source: "a data sheet, table 3"', "", r"key 'clock_hz.source' is missing"),
         ('"a data sheet, table 3"', '""', r"key 'clock_hz.source' is ''"),
+        ('"a data sheet, table 3"', '"    "', r"key 'clock_hz.source' is '    '"),
         ("kind: assumed", "kind: guessed", r"key 'lanes.kind' is 'guessed'"),
         ("kind: assumed", "sort: 1, kind: assumed", r"key 'lanes.sort' is unknown"),
         (

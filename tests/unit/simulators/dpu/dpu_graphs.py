@@ -49,7 +49,7 @@ def two_convolutions(size: int = 28, channels: int = 64) -> Graph:
     return builder.build()
 
 
-def compiled(builder: GraphBuilder) -> Executable:
+def compiled(builder: GraphBuilder) -> dpu.DpuExecutable:
     """The executable graph on the test board."""
     return dpu.compile_graph(builder.build(), BOARD)
 

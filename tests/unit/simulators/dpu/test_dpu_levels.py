@@ -52,7 +52,7 @@ def test_a_shallow_convolution_waits_for_its_activations():
 def test_three_busy_cores_wait_for_the_memory():
     node = convolution_node(112, 112, channels=16, filters=16, kernel=1)
     crowded = BOARD.changed(active_cores=3)
-    assert node_performance("n", node, crowded).binding == "dram"
+    assert node_performance("n", node, crowded).binding == "DRAM"
     alone = node_performance("n", node, BOARD).time_s
     assert node_performance("n", node, crowded).time_s > 1.1 * alone
 
@@ -136,3 +136,46 @@ def test_an_input_read_twice_is_scaled_once():
     executable = compiled(builder)
     board = BOARD.changed(input_element_s=1.0)
     assert dpu.network_s([0.0, 0.0], executable, board) == pytest.approx(3 * 28 * 28, rel=1e-3)
+
+
+def test_an_input_beside_a_feature_map_is_scaled():
+    builder = GraphBuilder("second operand")
+    image, skip = builder.input(1, 3, 28, 28), builder.input(1, 16, 28, 28)
+    left = builder.convolution(image, 16, 3, name="left")
+    summed = builder.add(op.Elementwise("add"), left, skip)  # absorbed by the convolution
+    builder.add(op.Concat(2), builder.pooling(summed, "max", 2), builder.input(1, 16, 5, 14))
+    executable = compiled(builder)
+    assert executable.input_elements == 28 * 28 * (3 + 16) + 16 * 5 * 14
+
+
+def test_an_input_behind_another_producer_of_a_concatenation_is_scaled():
+    builder = GraphBuilder("concat")
+    features = builder.convolution(builder.input(1, 4, 8, 8), 8, 3)
+    builder.convolution(features, 8, 1)  # a second reader: the concatenation is a copy
+    builder.add(op.Concat(1), features, builder.input(1, 3, 8, 8))
+    assert compiled(builder).input_elements == (4 + 3) * 8 * 8
+
+
+def test_ceilings_have_the_names_of_the_platform():
+    builder = GraphBuilder("names")
+    layer = builder.convolution(builder.input(1, 3, 28, 28), 16, 3)
+    builder.add(op.Softmax(1), layer)
+    for layer in dpu.analyse(compiled(builder), BOARD):
+        assert set(layer.ceilings_s) <= set(dpu.CEILINGS)
+
+
+def test_equal_nodes_keep_their_names():
+    builder = GraphBuilder("twins")
+    layer = builder.convolution(builder.input(1, 3, 28, 28), 16, 3)
+    for name in ("first", "second"):
+        layer = builder.convolution(layer, 16, 3, name=name)
+    first, second = dpu.analyse(compiled(builder), BOARD)[1:]
+    assert (first.name, second.name) == ("first", "second")
+    assert first.time_s == second.time_s
+
+
+def test_forgetting_changes_no_time():
+    executable = dpu.compile_graph(two_convolutions(), BOARD)
+    before = dpu.analyse(executable, BOARD)
+    dpu.forget()
+    assert dpu.analyse(executable, BOARD) == before

@@ -20,14 +20,17 @@ ARRAY = array_of(BOARD)
 def total(schedule: Schedule, field: str) -> float:
     """Sum of a field over all steps."""
     return sum(
-        part.repeats * step.count * getattr(step, field)
+        run.repeats * step.number * getattr(step, field)
         for part in schedule.parts
-        for step in part.steps
+        for run in part.runs
+        for step in run.steps
     )
 
 
 def all_steps(schedule: Schedule) -> list[Step]:
-    return [step for part in schedule.parts for step in part.steps]
+    return [
+        step for part in schedule.parts for run in part.runs for step in run.steps * run.repeats
+    ]
 
 
 def test_cycles_of_a_layer_that_fills_the_array():

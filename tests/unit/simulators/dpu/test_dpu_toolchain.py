@@ -55,6 +55,18 @@ def test_average_pooling_stands_alone_unless_it_is_global(builder):
     assert engine(builder, "p") == "pooling"
 
 
+def test_a_global_pooling_costs_its_pass_with_and_without_its_axes():
+    def passes(keep: bool):
+        builder = GraphBuilder("pooled")
+        layer = builder.convolution(features(builder, size=7), 32, 3, name="c")
+        builder.add(op.GlobalPooling("average", keep), layer, name="g")
+        return next(layer.node.alu for layer in compiled(builder).layers if layer.name == "c")
+
+    (alu,) = passes(True)
+    assert (alu.height, alu.width, alu.channels, alu.window.taps) == (1, 1, 32, 49)
+    assert passes(False) == (alu,)
+
+
 def test_pooling_of_a_tensor_that_others_read_stands_alone(builder):
     builder.pooling(features(builder), "max", 2, name="p")
     assert nodes(compiled(builder))["p"] == ()

@@ -23,7 +23,7 @@ def sizes_mib(executable: EdgeTpuExecutable) -> tuple[float, float]:
 
 def test_filters_pad_to_the_cells_and_channels_to_their_products(coral: EdgeTpu) -> None:
     """2 x Conv3x3(100) on 3 channels: 9 * 4 * 128 + 9 * 100 * 128 weights, 2 * 128 * 8 for biases;
-    the compiler reported 0.1162109375 MiB (arXiv 2503.01025, data set of the authors)."""
+    the compiler reported 0.1162109375 MiB (published chains, repository not recorded)."""
     executable = compile_graph(convolution_chain(2, 100, 3, (64, 64, 3)), coral)
     assert executable.cached_bytes == 9 * 4 * 128 + 9 * 100 * 128 + 2 * 128 * 8
     assert executable.cached_bytes / MIB == 0.1162109375

@@ -13,7 +13,7 @@ from graph_gen.published_edge_tpu_mobilenets import efficientnet_edgetpu, publis
 from simulators.edge_tpu import analyse, compile_graph, load, network_s, simulate
 from strata.graph import Graph
 
-# https://coral.ai/docs/edgetpu/benchmarks/, arXiv 2503.01025 and mouad-zouhdi/sparta-edgetpu
+# https://coral.ai/docs/edgetpu/benchmarks/, mouad-zouhdi/sparta-edgetpu, and synthetic chains
 PUBLISHED = [
     ("coral_usb3", published_mobilenet_v1(1.0, (224, 224)), 2.4),
     ("coral_usb3", slim_resnet(50, 1, (299, 299)), 49.0),
