@@ -161,7 +161,7 @@ def cell(net: Network, tensor: str, filters: int, stride: int) -> str:
             other = net.pick(others)
             others.remove(other)
             source = net.join(source, other)
-        match net.pick(("conv3", "conv1", "separable", "pool"), (0.4, 0.25, 0.15, 0.2)):
+        match net.pick(("conv3", "conv1", "separable", "pool"), (0.35, 0.2, 0.15, 0.3)):
             case "conv3":
                 vertices.append(net.conv(source, inner, 3))
             case "conv1":

@@ -14,6 +14,7 @@ import typer
 
 from model_gen.layer_fit import LayerFit, fit_layer_models
 from model_gen.mapping_fit import fit_mapping, fit_placement
+from model_gen.memory_fit import fit_memory
 from model_gen.overhead import fit_overhead
 from model_gen.statistical import DEFAULT_FOREST, ForestSettings
 from model_gen.tables import MULTI_LAYER, read_table, undisturbed
@@ -66,7 +67,9 @@ def fit_platform(
     disturbed += [f"networks: {note}"] if note else []
     mapping, scores = fit_mapping(mapping_table, networks, seed)
     placing, placing_scores = fit_placement(placements, seed)
-    mapping, scores = replace(mapping, placement=placing), scores + placing_scores
+    memory = fit_memory(placements)
+    mapping = replace(mapping, placement=placing, memory=memory)
+    scores += placing_scores
     # single-kind graphs tell nothing of what a network costs beside its layers
     overhead = fit_overhead(networks[networks["benchmark"].isin(MULTI_LAYER)])
     latest = networks.iloc[-1]
@@ -88,6 +91,7 @@ def fit_platform(
         "notes": record.notes,
         "mapping": [asdict(score) for score in scores],
         "moves_strides": mapping.moves_strides,
+        "memory": asdict(memory) if memory else None,
         "overhead": asdict(overhead),
     }
     return PlatformModel(record, models, mapping, overhead), report

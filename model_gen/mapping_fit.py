@@ -16,7 +16,7 @@ from model_gen.forest_io import forest_from_tree
 from strata.errors import FitError
 from strata.forest import Forest
 from strata.mapping import EDGE_FEATURES, MappingModel, pair_key
-from strata.placement import PLACEMENT_FEATURES, placement_key
+from strata.placement import MEMORY_FEATURES, PLACEMENT_FEATURES, placement_key
 
 _MAX_DEPTH = 12
 _MIN_SAMPLES_LEAF = 2
@@ -117,9 +117,12 @@ def fit_placement(table: pd.DataFrame, seed: int) -> tuple[dict[str, Forest], li
     scores: list[PairScore] = []
     for placement in sorted(set(table["placement"]) - {""}):
         placed = table["placement"] == placement
-        everything = _tree(table, placed.to_numpy(), PLACEMENT_FEATURES, seed)
+        known = table
+        if placement == "host":  # no memory decides it: a constant column is never split on
+            known = table.assign(**dict.fromkeys(MEMORY_FEATURES, 0.0))
+        everything = _tree(known, placed.to_numpy(), PLACEMENT_FEATURES, seed)
         trees[placement_key("*", placement)] = everything
-        for operation, rows in table.groupby("operation"):
+        for operation, rows in known.groupby("operation"):
             truth = placed[rows.index].to_numpy()
             key = placement_key(str(operation), placement)
             trees[key] = _tree(rows, truth, PLACEMENT_FEATURES, seed)

@@ -7,8 +7,8 @@ Trees of an unseen pair fall back to the one of "*->consumer", then to "not fuse
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from math import prod
+from dataclasses import asdict, dataclass, field, replace
+from math import inf, prod
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from strata.execution import FEATURES, ExecutedLayer, features, geometry, make_e
 from strata.forest import Forest, concatenate, tree_value
 from strata.graph import Graph
 from strata.layer import OPERATIONS, Layer, make_layer
-from strata.placement import PLACEMENT_FEATURES, place
+from strata.placement import PADDINGS, PLACEMENT_FEATURES, Memory, place
 from strata.stride_moving import move_strides
 
 EDGE_FEATURES: tuple[str, ...] = (
@@ -52,13 +52,15 @@ class MappingModel:
     """Trees by "producer->consumer" with the probability of fusion, or of insertion, as value.
 
     `moves_strides` says whether the toolchain moves strides of 1x1 convolutions upstream,
-    `placement` which layers run in another way than the rest (`strata.placement`).
+    `placement` which layers run in another way than the rest (`strata.placement`), `memory` by
+    which rule weights stay on the chip, if some do not.
     """
 
     fusion: dict[str, Forest] = field(default_factory=dict)
     insertion: dict[str, Forest] = field(default_factory=dict)
     moves_strides: bool = False
     placement: dict[str, Forest] = field(default_factory=dict)
+    memory: Memory | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +302,7 @@ def apply_mapping(graph: Graph, mapping: MappingModel) -> tuple[ExecutedLayer, .
     for group in groups:
         executed.append(make_executed(group))
         executed.extend(inserted[layer.name] for layer in group if layer.name in inserted)
-    return place(executed, mapping.placement)
+    return place(executed, mapping.placement, mapping.memory)
 
 
 _ROLES = ("fusion", "insertion", "placement")
@@ -317,6 +319,7 @@ def mapping_to_parts(mapping: MappingModel) -> tuple[dict[str, Any], dict[str, n
     ]
     data = {
         "moves_strides": mapping.moves_strides,
+        "memory": asdict(mapping.memory) if mapping.memory else None,
         **{role: sorted(getattr(mapping, role)) for role in _ROLES},
         "edge_features": list(EDGE_FEATURES),
         "placement_features": list(PLACEMENT_FEATURES),
@@ -384,4 +387,20 @@ def mapping_from_parts(data: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
             trees[role][key] = replace(joint, roots=joint.roots[i : i + 1])
         _check_columns(joint, [role for role, _ in keys])
     moves = bool(data["moves_strides"])
-    return MappingModel(trees["fusion"], trees["insertion"], moves, trees["placement"])
+    memory = _memory(data["memory"])
+    return MappingModel(trees["fusion"], trees["insertion"], moves, trees["placement"], memory)
+
+
+def _memory(data: Any) -> Memory | None:
+    """The rule; ArtefactError for one of other fields, a size below 0, an unknown padding."""
+    if data is None:
+        return None
+    try:
+        memory = Memory(**data)
+        sizes = (memory.capacity_bytes, memory.activation_bytes)
+        legal_sizes = all(isinstance(size, float) and 0 <= size < inf for size in sizes)
+        if not legal_sizes or memory.padding not in PADDINGS:
+            raise ValueError(f"sizes {sizes}, padding {memory.padding}")
+    except (TypeError, ValueError) as error:
+        raise ArtefactError(f"the mapping model's memory is malformed: {error}") from None
+    return memory

@@ -7,31 +7,61 @@ what the network asks for beside it, says which layers; each placement has layer
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from strata.execution import FEATURES, PLACEMENTS, ExecutedLayer, features, geometry
 from strata.forest import Forest, tree_value
 
 # An array's memory holds filters in whole groups: what weights take is rounded up to one of these.
-_PADDINGS = (1, 16, 64)
+PADDINGS = (1, 16, 64)
+
+_CLAIMS = (
+    "weight_bytes",
+    "total_weight_bytes",
+    "in_order_weight_bytes",
+    "by_size_weight_bytes",
+)
+
+MEMORY_FEATURES: tuple[str, ...] = (
+    *(f"{name}_{padding}" for padding in PADDINGS for name in _CLAIMS),
+    "largest_working_set_bytes",
+)
 
 PLACEMENT_FEATURES: tuple[str, ...] = (
     *FEATURES,
-    *(
-        f"{name}_{padding}"
-        for padding in _PADDINGS
-        for name in (
-            "weight_bytes",
-            "total_weight_bytes",
-            "in_order_weight_bytes",
-            "by_size_weight_bytes",
-        )
-    ),
-    "largest_working_set_bytes",
+    *MEMORY_FEATURES,
     "producer_on_host",
     "earlier_on_host",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """How an on-chip memory takes weights; what it does not take is fetched in every run.
+
+    Layers are served the largest first, or in their order; one that does not fit is skipped and
+    the next is tried. Weights are rounded up to `padding` filters. `capacity_bytes` shrinks by
+    what the network's largest working set takes beyond `activation_bytes`.
+    """
+
+    capacity_bytes: float
+    activation_bytes: float
+    padding: int
+    largest_first: bool
+
+    def fetched(self, sizes: Sequence[float], working_set_bytes: float) -> list[bool]:
+        """Whether each layer's weights (bytes, 0 for none) are fetched in every run."""
+        free = self.capacity_bytes - max(working_set_bytes - self.activation_bytes, 0.0)
+        order = range(len(sizes))
+        if self.largest_first:
+            order = sorted(order, key=lambda i: -sizes[i])  # type: ignore[assignment]
+        outside = [False] * len(sizes)
+        for i in order:
+            outside[i] = sizes[i] > 0 and sizes[i] > free
+            if not outside[i]:
+                free -= sizes[i]
+        return outside
 
 
 def placement_key(operation: str, placement: str) -> str:
@@ -57,7 +87,7 @@ class Surroundings:
         self._owner = {inner.name: layer.name for layer in executed for inner in layer.layers}
         works = [layer.work for layer in executed]
         self._claims: dict[str, list[int]] = {layer.name: [] for layer in executed}
-        for padding in _PADDINGS:
+        for padding in PADDINGS:
             sizes = [
                 _padded(layer, work.weight_bytes, padding)
                 for layer, work in zip(executed, works, strict=True)
@@ -83,6 +113,18 @@ class Surroundings:
             bool(self._on_host),
         ]
 
+    def stream(self, placed: Sequence[ExecutedLayer], memory: Memory) -> tuple[ExecutedLayer, ...]:
+        """The layers with those streamed whose weights the memory does not take."""
+        column = len(_CLAIMS) * PADDINGS.index(memory.padding)
+        sizes = [
+            0 if layer.placement == "host" else self._claims[layer.name][column] for layer in placed
+        ]
+        fetched = memory.fetched(sizes, self._working_set)
+        return tuple(
+            replace(layer, placement="streamed") if out else layer
+            for layer, out in zip(placed, fetched, strict=True)
+        )
+
     def add(self, layer: ExecutedLayer) -> None:
         """Take note of a layer that has been placed."""
         if layer.placement == "host":
@@ -90,20 +132,22 @@ class Surroundings:
 
 
 def place(
-    executed: Sequence[ExecutedLayer], trees: Mapping[str, Forest]
+    executed: Sequence[ExecutedLayer], trees: Mapping[str, Forest], memory: Memory | None = None
 ) -> tuple[ExecutedLayer, ...]:
-    """The layers with the placement that the trees predict; without trees, as they are.
+    """The layers with the placement that trees and memory predict; without either, as they are.
 
-    An operation without a tree of its own for a placement takes that of any operation.
+    An operation without a tree of its own for a placement takes that of any operation. With a
+    memory's rule, it says what is streamed.
     """
     if not trees:
         return tuple(executed)
     surroundings = Surroundings(executed)
+    ruled = PLACEMENTS if memory is None else tuple(p for p in PLACEMENTS if p != "streamed")
     placed = []
     for layer in executed:
         row = surroundings.row(layer)
         best, chosen = 0.5, ""
-        for placement in PLACEMENTS:
+        for placement in ruled:
             tree = trees.get(placement_key(layer.operation, placement)) or trees.get(
                 placement_key("*", placement)
             )
@@ -111,4 +155,4 @@ def place(
                 best, chosen = value, placement
         placed.append(replace(layer, placement=chosen))
         surroundings.add(placed[-1])
-    return tuple(placed)
+    return tuple(placed) if memory is None else surroundings.stream(placed, memory)

@@ -7,7 +7,7 @@ from strata.builder import GraphBuilder
 from strata.execution import make_executed
 from strata.forest import Forest
 from strata.mapping import MappingModel, apply_mapping
-from strata.placement import PLACEMENT_FEATURES, Surroundings, place
+from strata.placement import PLACEMENT_FEATURES, Memory, Surroundings, place
 
 
 def split(name, threshold, below, above):
@@ -84,3 +84,29 @@ def test_weights_beyond_the_memory_are_streamed():
 def test_without_trees_nothing_is_placed():
     layers = apply_mapping(network(), MappingModel())
     assert {layer.placement for layer in layers} == {""}
+
+
+def test_a_memory_serves_the_largest_first_and_fills_gaps():
+    memory = Memory(100.0, 50.0, 1, largest_first=True)
+    # 60 fits, 50 does not, 30 and 10 fill what is left, 5 does not
+    assert memory.fetched([10, 50, 60, 30, 5], 0) == [False, True, False, False, True]
+    # in their order: 10, 50, then 60 does not fit, 30 does, 5 does
+    in_order = Memory(100.0, 50.0, 1, largest_first=False)
+    assert in_order.fetched([10, 50, 60, 30, 5], 0) == [False, False, True, False, False]
+    # a working set of 70 takes 20 from the weights
+    assert memory.fetched([60, 30], 70) == [False, True]
+    assert memory.fetched([0, 0], 1e9) == [False, False]
+
+
+def test_the_memorys_rule_takes_the_place_of_trees_for_what_is_streamed():
+    always = {"*->streamed": split("channels", -1, 0.0, 1.0)}
+    rule = Memory(4.0 * (1168 + 40), 1e9, 1, largest_first=True)
+    placed = place(executed(network()), always, rule)
+    assert [layer.placement for layer in placed] == ["", "", "", "streamed"]
+
+
+def test_weights_of_the_host_take_no_room():
+    trees = {"activation->host": split("activation", 8.5, 0.0, 1.0)}
+    trees["*->host"] = split("producer_on_host", 0.5, 0.0, 1.0)
+    placed = place(executed(network()), trees, Memory(4.0 * 112, 1e9, 1, largest_first=True))
+    assert [layer.placement for layer in placed] == ["", "host", "host", ""]
