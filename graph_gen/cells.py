@@ -111,6 +111,13 @@ def _finish(net: Network, tensor: str) -> str:
     return net.add(op.Softmax(1), tensor) if net.chance(0.6) else tensor
 
 
+def _flatten(net: Network, tensor: str) -> str:
+    """All elements in a row; networks from a channels-last framework turn the axes first."""
+    if net.chance(0.4):
+        tensor = net.add(op.Transpose((0, 2, 3, 1)), tensor)
+    return net.add(op.Flatten(), tensor)
+
+
 def _pooled_head(net: Network, tensor: str) -> None:
     if net.chance(0.4):
         tensor = net.conv(tensor, net.count(net.channels(tensor) * net.pick((1.5, 2, 4))), 1)
@@ -119,7 +126,7 @@ def _pooled_head(net: Network, tensor: str) -> None:
     if net.chance(0.15):
         _finish(net, net.builder.convolution(tensor, _classes(net), 1))
         return
-    tensor = net.add(op.Flatten(), tensor)
+    tensor = _flatten(net, tensor)
     if net.chance(0.35):
         tensor = net.builder.dense(tensor, net.count(net.log_uniform(64, 2048)), net.kind())
     _finish(net, net.builder.dense(tensor, _classes(net)))
@@ -128,7 +135,7 @@ def _pooled_head(net: Network, tensor: str) -> None:
 def _flat_head(net: Network, tensor: str) -> None:
     while min(net.size(tensor)) > 7:
         tensor = net.pool(tensor, "max", 2, 2)
-    tensor = net.add(op.Flatten(), tensor)
+    tensor = _flatten(net, tensor)
     most = min(4096, 16_000_000 // net.channels(tensor))
     for _ in range(net.whole(1, 2)):
         units = net.count(net.log_uniform(256, max(most, 257)))
