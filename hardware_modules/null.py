@@ -19,7 +19,6 @@ from strata.profile import ExecutedNode, Profile
 
 DEFAULTS = {"node_s": 1e-6, "s_per_op": 1e-10, "s_per_byte": 1e-9}
 _FUSED = (op.Activation, op.BatchNormalization)
-_FREE = (op.Input, op.Reshape, op.Flatten)
 
 
 @dataclass(slots=True)
@@ -40,7 +39,7 @@ def _groups(graph: Graph) -> tuple[dict[str, list[Layer]], dict[str, str]]:
         producer = layer.inputs[0] if layer.inputs else None
         if isinstance(layer.parameters, op.Input):
             root_of[layer.name] = f"input:{layer.name}"
-        elif isinstance(layer.parameters, _FREE) and producer:
+        elif isinstance(layer.parameters, op.VIEWS) and producer:
             root_of[layer.name] = root_of[producer]
         elif (
             isinstance(layer.parameters, _FUSED)

@@ -14,8 +14,8 @@ from typing import Any
 
 from hardware_modules.base import Report, check_runs, read_options, refuse
 from hardware_modules.host import host
-from simulators.executable import Executable, ExecutableLayer
-from simulators.grouping import is_view
+from simulators.executable import Executable, ExecutableLayer, printed_name
+from simulators.grouping import no_work
 from simulators.noise import noisy
 from simulators.performance import LayerPerformance, LayerSteps
 from strata.errors import MatchError, SchemaError
@@ -48,8 +48,7 @@ class Platform:
     """A simulated platform's public functions, of its executable graph and hardware description.
 
     `write_report` returns the vendor's texts by name, `read_report` (node name, seconds) in the
-    texts' order, `node_name` a layer's name as these texts print it. `forget` drops what the
-    machine remembers of nodes that it has seen.
+    texts' order. `forget` drops what the machine remembers of nodes that it has seen.
     """
 
     name: str
@@ -62,7 +61,6 @@ class Platform:
     network_s: Callable[[Sequence[float], Any, Any], float]
     write_report: Callable[[Any, Any, Timings], dict[str, str]]
     read_report: Callable[[Mapping[str, str]], list[tuple[str, float]]]
-    node_name: Callable[[str], str]
     forget: Callable[[], None] = _nothing_to_forget
 
 
@@ -92,11 +90,11 @@ def _kind(layer: ExecutableLayer) -> str:
     return f"{engine}:{layer.executed.operation}"
 
 
-def _mapping(layer: ExecutableLayer, node_name: Callable[[str], str]) -> dict[str, Any]:
+def _mapping(layer: ExecutableLayer) -> dict[str, Any]:
     """One record of the toolchain's listing: what a node is made of and where it runs."""
     return {
         "name": layer.name,
-        "reported_as": node_name(layer.name),
+        "reported_as": printed_name(layer.name),
         "kind": _kind(layer),
         "layers": [each.name for each in layer.executed.layers],
         "producers": list(layer.producers),
@@ -144,9 +142,9 @@ class SimulatedModule:
         if graph.opaque:
             layer = graph.opaque[0]
             return f"layer '{layer.name}' is opaque: its work is unknown"
-        if all(map(is_view, graph.layers)):
-            return f"layer '{graph.layers[-1].name}' and all others only name their input: no work"
-        printed = [self.platform.node_name(layer.name) for layer in graph.layers]
+        if reason := no_work(graph):
+            return reason
+        printed = [printed_name(layer.name) for layer in graph.layers]
         for name, count in Counter(printed).items():
             if count > 1:
                 return f"the report would print two layers as '{name}'; legal: names that differ"
@@ -190,7 +188,7 @@ class SimulatedModule:
                 {"warmup": is_warmup, "time_s": run_s} for is_warmup, _, run_s in compiled.runs
             ],
             "texts": self.platform.write_report(compiled.executable, self.machine, timings),
-            "mapping": [_mapping(layer, self.platform.node_name) for layer in layers],
+            "mapping": [_mapping(layer) for layer in layers],
             "notes": list(compiled.executable.notes),
             "toolchain": self._toolchain(layers),
             "host": host(),

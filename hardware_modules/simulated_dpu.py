@@ -34,7 +34,6 @@ PLATFORM = Platform(
     network_s=dpu.network_s,
     write_report=_write,
     read_report=_read,
-    node_name=report.node_name,
     forget=dpu.forget,
 )
 

@@ -52,7 +52,6 @@ PLATFORM = Platform(
     network_s=edge_tpu.network_s,
     write_report=_write,
     read_report=_read,
-    node_name=report.node_name,
 )
 
 

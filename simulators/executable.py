@@ -5,6 +5,11 @@ from dataclasses import dataclass
 from strata.execution import ExecutedLayer
 
 
+def printed_name(name: str) -> str:
+    """A name as the vendors' tables print it: without white space, which parts their columns."""
+    return "_".join(name.split()) or "_"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutableLayer:
     """One node of the executable graph.

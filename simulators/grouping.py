@@ -8,8 +8,6 @@ from strata.execution import ExecutedLayer, make_executed
 from strata.graph import Graph
 from strata.layer import Layer
 
-_VIEWS = (op.Input, op.Reshape, op.Flatten)
-
 
 def is_view(layer: Layer) -> bool:
     """Whether a layer only names the same elements in another way.
@@ -19,7 +17,14 @@ def is_view(layer: Layer) -> bool:
     match layer.parameters:
         case op.Transpose(permutation=permutation):
             return permutation in op.LAYOUT_PERMUTATIONS
-    return isinstance(layer.parameters, _VIEWS)
+    return isinstance(layer.parameters, op.VIEWS)
+
+
+def no_work(graph: Graph) -> str | None:
+    """One line on a graph of nothing but views; None if anything is to be done."""
+    if all(map(is_view, graph.layers)):
+        return f"layer '{graph.layers[-1].name}' and all others only name their input: no work"
+    return None
 
 
 @dataclass(frozen=True, slots=True)

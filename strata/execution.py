@@ -18,8 +18,6 @@ from strata.work import Work, weight_elements
 # with weights that its memory cannot keep and that are fetched in every run.
 PLACEMENTS = ("host", "streamed")
 
-_VIEWS = (op.Input, op.Reshape, op.Flatten)  # the same elements under another shape
-
 
 @dataclass(frozen=True, slots=True)
 class ExecutedLayer:
@@ -71,7 +69,7 @@ class ExecutedLayer:
         """
         if not self.absorbed:
             return self.root.work
-        if all(isinstance(layer.parameters, _VIEWS) for layer in self.layers):
+        if all(isinstance(layer.parameters, op.VIEWS) for layer in self.layers):
             return Work()
         inner = {layer.name for layer in self.layers}
         works = [layer.work for layer in self.layers]

@@ -180,6 +180,9 @@ class Transpose:
     permutation: Shape
 
 
+# The same elements under another name or shape: no data moves.
+VIEWS = (Input, Reshape, Flatten)
+
 # Between channels first and channels last. What lies in memory need not move: a toolchain that
 # keeps one order throughout drops such a transpose.
 LAYOUT_PERMUTATIONS: tuple[Shape, ...] = ((0, 3, 1, 2), (0, 2, 3, 1))

@@ -111,9 +111,6 @@ def other_ops(
     return 0
 
 
-_FREE = (op.Input, op.Reshape, op.Flatten)  # no data moves: the same elements, another view
-
-
 def layer_work(layer: "Layer") -> Work:
     """Work of one layer executed alone: every tensor is read or written once.
 
@@ -121,7 +118,7 @@ def layer_work(layer: "Layer") -> Work:
     unknown amount, counted as 0.
     """
     parameters, inputs, output = layer.parameters, layer.input_shapes, layer.output_shape
-    if isinstance(parameters, _FREE):
+    if isinstance(parameters, op.VIEWS):
         return Work()
 
     def size(elements: int, bits: int) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-from simulators.executable import Executable
+from simulators.executable import Executable, printed_name
 from strata.execution import ExecutedLayer
 from strata.work import weight_elements
 
@@ -28,11 +28,6 @@ class _Row:
     workload_ops: int
     memory_bytes: int
     time_s: float
-
-
-def node_name(layer: str) -> str:
-    """A layer's name as the report prints it: without white space, which parts its columns."""
-    return "_".join(layer.split()) or "_"
 
 
 def transferred_bytes(executed: ExecutedLayer) -> int:
@@ -104,13 +99,13 @@ def write_report(
     rows: dict[str, list[_Row]] = {"DPU": [], "CPU": []}
     for layer, time_s in zip(executable.layers, times_s, strict=True):
         row = _Row(
-            node_name(layer.name),
+            printed_name(layer.name),
             2 * layer.executed.work.macs,
             transferred_bytes(layer.executed),
             time_s,
         )
         rows["DPU" if layer.host_reason is None else "CPU"].append(row)
-    kernel = node_name(executable.graph.replace('"', "'"))
+    kernel = printed_name(executable.graph.replace('"', "'"))
     kernels = {"DPU": kernel, "CPU": f"{kernel}_cpu"}
     lines = [
         line

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from simulators.executable import Executable, ExecutableLayer
+from simulators.executable import Executable, ExecutableLayer, printed_name
 from strata import operations as op
 from strata.layer import Layer
 
@@ -69,11 +69,6 @@ def operator(layer: Layer) -> str:
     return _OPERATORS.get(layer.operation, layer.operation.upper())
 
 
-def node_name(layer: str) -> str:
-    """A layer's name as the table prints it: without white space, which parts its columns."""
-    return "_".join(layer.split()) or "_"
-
-
 def _size(count: int) -> str:
     for unit, factor in (("MiB", 2**20), ("KiB", 2**10)):
         if count >= factor:
@@ -97,7 +92,7 @@ def write_compiler_log(executable: Executable, memory: MemoryUse, version: str) 
 
     Operations are counted per executed node, by its root; `version` is the simulator's.
     """
-    name = node_name(executable.graph)
+    name = printed_name(executable.graph)
     counts = Counter((operator(layer.executed.root), _status(layer)) for layer in executable.layers)
     mapped = sum(layer.host_reason is None for layer in executable.layers)
     on_host = len(executable.layers) - mapped
@@ -166,7 +161,7 @@ def write_benchmark_log(
     tool prints 3, which is too coarse for short operations; a simulated timer may say more.
     """
     rows = [
-        (operator(layer.executed.root), node_name(layer.name), time_s)
+        (operator(layer.executed.root), printed_name(layer.name), time_s)
         for layer, time_s in zip(executable.layers, times_s, strict=True)
     ]
     mean_us = 1e6 * sum(inferences_s) / len(inferences_s)

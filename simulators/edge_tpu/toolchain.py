@@ -9,7 +9,7 @@ from simulators.edge_tpu.hardware_model import EdgeTpu
 from simulators.edge_tpu.mapping import BEHIND_HOST, engine_of, host_reason, joins
 from simulators.edge_tpu.parameters import ParameterMemory, Parameters, parameters_of, round_up
 from simulators.executable import Executable, ExecutableLayer
-from simulators.grouping import Group, group_layers, is_view
+from simulators.grouping import Group, group_layers, no_work
 from strata import operations as op
 from strata.errors import UnsupportedLayer
 from strata.execution import geometry
@@ -55,9 +55,7 @@ class EdgeTpuExecutable(Executable):
 
 def unsupported(graph: Graph, machine: EdgeTpu) -> str | None:
     """One line why neither device nor host can run the graph, or None."""
-    if all(map(is_view, graph.layers)):
-        return f"layer '{graph.layers[-1].name}' and all others only rename their input: no work"
-    return None
+    return no_work(graph)
 
 
 def compile_graph(graph: Graph, machine: EdgeTpu) -> EdgeTpuExecutable:

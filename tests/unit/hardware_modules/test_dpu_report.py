@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardware_modules.dpu_report import parse_tables
-from simulators.dpu.report import node_name, write_report
-from simulators.executable import Executable, ExecutableLayer
+from simulators.dpu.report import write_report
+from simulators.executable import Executable, ExecutableLayer, printed_name
 from strata.builder import GraphBuilder
 from strata.errors import ArtefactError
 from strata.execution import ExecutedLayer
@@ -216,5 +216,5 @@ def test_any_names_and_times_survive_the_text(rows, graph_name):
     )
     text = write_report(Executable(graph_name, layers), times_s, 1e12, decimals=6)
     (table,) = parse_tables(text)
-    assert [node.name for node in table.nodes] == [node_name(name) for name in names]
+    assert [node.name for node in table.nodes] == [printed_name(name) for name in names]
     assert [node.time_s for node in table.nodes] == pytest.approx(times_s, abs=0.51e-9)

@@ -16,7 +16,7 @@ from hardware_modules.edge_tpu_report import (
     parse_operators,
 )
 from simulators.edge_tpu import report as writer
-from simulators.executable import Executable, ExecutableLayer
+from simulators.executable import Executable, ExecutableLayer, printed_name
 from strata import operations as op
 from strata.builder import GraphBuilder
 from strata.errors import ArtefactError
@@ -359,5 +359,5 @@ def test_any_names_and_times_survive_the_text(rows):
     )
     text = writer.write_benchmark_log(Executable("net", layers), times_s, [1.0], decimals=6)
     read = parse_benchmark(text).operations
-    assert [each.name for each in read] == [writer.node_name(name) for name in names]
+    assert [each.name for each in read] == [printed_name(name) for name in names]
     assert [each.time_s for each in read] == pytest.approx(times_s, abs=0.51e-9)

@@ -91,7 +91,6 @@ PLATFORM = Platform(
     network_s=network_s,
     write_report=write_report,
     read_report=read_report,
-    node_name=lambda name: name.replace(" ", "_"),
 )
 
 
