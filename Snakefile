@@ -2,7 +2,7 @@
 
     snakemake --profile profiles/default --configfile config/default.yaml
 
-The configuration is validated before anything runs; platforms are a wildcard.
+Of other platforms than the configuration's: --config 'platforms=[ncs2]' behind it. The configuration is validated before anything runs; platforms are a wildcard.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ CONFIG_FILE = (
     workflow.configfiles[-1] if workflow.configfiles else "config/default.yaml"
 )
 try:
-    RUN = load_config(CONFIG_FILE)
+    RUN = load_config(CONFIG_FILE, config.get("platforms"))
 except StrataError as error:
     raise WorkflowError(str(error))
 

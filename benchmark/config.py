@@ -194,12 +194,13 @@ class PlatformConfig(Section):
         return validate(where, RunConfig, data)
 
 
-def load_config(path: Path | str) -> RunConfig:
-    """The run configuration in a YAML file.
+def load_config(path: Path | str, platforms: Any = None) -> RunConfig:
+    """The run configuration in a YAML file; `platforms`, if given, stand in for the file's.
 
     Raises SchemaError with one line per fault: file, path of the key, value, what is legal.
     """
-    return validate(Path(path), RunConfig, read_yaml(Path(path)))
+    data = read_yaml(Path(path))
+    return validate(Path(path), RunConfig, data | ({"platforms": platforms} if platforms else {}))
 
 
 def load_platform(path: Path | str) -> PlatformConfig:

@@ -367,12 +367,16 @@ def _check_columns(joint: Forest, roles: Sequence[str]) -> None:
 
 
 def mapping_from_parts(data: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> MappingModel:
-    """The mapping model; ArtefactError if the trees are malformed or of other features."""
+    """The mapping model; ArtefactError if the trees are malformed or of other features.
+
+    Features are added at the end, so trees made when there were fewer read the same columns.
+    """
     for name, ours in (
         ("edge_features", EDGE_FEATURES),
         ("placement_features", PLACEMENT_FEATURES),
     ):
-        if list(data[name]) != list(ours):
+        given = list(data[name])
+        if not given or given != list(ours[: len(given)]):
             what = name.replace("_", " ")
             raise ArtefactError(f"the mapping model was made for other {what}: generate it anew")
     keys = [(role, key) for role in _ROLES for key in data[role]]

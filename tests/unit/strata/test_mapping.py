@@ -142,12 +142,19 @@ def test_an_empty_mapping_round_trips():
     assert not again.moves_strides
 
 
-def test_a_placement_tree_of_other_features_is_refused():
-    beyond = len(PLACEMENT_FEATURES)
-    assert beyond < len(EDGE_FEATURES)
-    tree = split(EDGE_FEATURES[beyond], 0.5, 0.0, 1.0)
-    data, arrays = mapping_to_parts(MappingModel({"convolution->add": tree}))
-    assert mapping_from_parts(data, arrays).fusion
+def test_trees_made_when_there_were_fewer_features_still_read_theirs():
+    tree = split(EDGE_FEATURES[3], 0.5, 0.0, 1.0)
     data, arrays = mapping_to_parts(MappingModel(placement={"convolution->host": tree}))
-    with pytest.raises(ArtefactError, match="placement tree of other features"):
-        mapping_from_parts(data, arrays)
+    before = {**data, "placement_features": data["placement_features"][:-1]}
+    assert mapping_from_parts(before, arrays).placement.keys() == {"convolution->host"}
+    for wrong in ([], data["placement_features"][1:], [*data["placement_features"], "more"]):
+        with pytest.raises(ArtefactError, match="other placement features"):
+            mapping_from_parts({**data, "placement_features": wrong}, arrays)
+
+
+def test_a_tree_that_reads_beyond_its_features_is_refused():
+    beyond = max(len(PLACEMENT_FEATURES), len(EDGE_FEATURES))
+    tree = split(EDGE_FEATURES[0], 0.5, 0.0, 1.0)
+    data, arrays = mapping_to_parts(MappingModel(placement={"convolution->host": tree}))
+    with pytest.raises(ArtefactError):
+        mapping_from_parts(data, {**arrays, "feature": np.array([beyond, -1, -1])})
