@@ -109,6 +109,7 @@ class MultiLayer(Section):
     cells: Count = 0
     convnet: Count = 0
     fcnet: Count = 0
+    pooled: Count = 0
 
 
 class Fit(Section):
@@ -180,9 +181,12 @@ class PlatformConfig(Section):
     sampling: dict[str, Any] = Field(
         default_factory=dict, description="keys of the run's sampling that differ here"
     )
+    multi_layer: dict[str, Any] = Field(
+        default_factory=dict, description="numbers of networks instead of `points` times the run's"
+    )
 
     def apply(self, run: RunConfig, where: Path) -> RunConfig:
-        """The run as this platform needs it; SchemaError for an illegal key of `sampling`.
+        """The run as this platform needs it; SchemaError for an illegal key of a section.
 
         `where` is the platform's file, for the message.
         """
@@ -191,6 +195,7 @@ class PlatformConfig(Section):
         data["sampling"] |= self.sampling
         for counts in (data["samples"], data["multi_layer"]):
             counts.update({name: count * self.points for name, count in counts.items()})
+        data["multi_layer"] |= self.multi_layer
         return validate(where, RunConfig, data)
 
 

@@ -40,6 +40,7 @@ _SQUEEZE_EXCITE_SHARE = 0.08
 _RESIDUAL_SHARE = 0.2
 _UNUSUAL_SHARE = 0.03  # dilated, and grouped convolutions
 _CLASSIFIER_SHARE = 0.3
+_LONG_SHARE = 0.5
 _ACTIVATIONS = {
     "none": 0.25,
     "relu": 0.45,
@@ -215,6 +216,31 @@ def _convnet(generator: np.random.Generator, sampling: Sampling) -> Row:
     }
 
 
+def _pooled(generator: np.random.Generator, sampling: Sampling) -> Row:
+    """Half of the maps are long in one direction, beyond what row buffers may hold."""
+    height, width = _extents(generator, 256)
+    channels, filters = (_channels(generator, height, sampling) for _ in range(2))
+    if generator.random() < _LONG_SHARE:
+        height, width = _log_uniform(generator, 8, 96), _log_uniform(generator, 200, 1200)
+        channels, filters = (8 * int(generator.integers(1, 9)) for _ in range(2))
+        if generator.random() < 0.5:
+            height, width = width, height
+    pool = _choose(generator, {2: 0.6, 3: 0.4})
+    return {
+        "height": max(height, 6),
+        "width": max(width, 6),
+        "channels": channels,
+        "filters": filters,
+        "kernel": _choose(generator, {1: 0.2, 3: 0.55, 5: 0.15, 7: 0.1}),
+        "stride": _choose(generator, {1: 0.85, 2: 0.15}),
+        "activation": _activation(generator),
+        "kind": str(generator.choice(["max", "average"], p=[0.8, 0.2])),
+        "pool_kernel": pool,
+        "pool_stride": _choose(generator, {1: 0.15, 2: 0.85}),
+        "padding": str(generator.choice(["same", "valid"])),
+    }
+
+
 def _fcnet(generator: np.random.Generator, sampling: Sampling) -> Row:
     edge = _log_uniform(generator, 4, 56)
     return {
@@ -247,6 +273,7 @@ _DRAWS: dict[str, Callable[[np.random.Generator, Sampling], Row]] = {
     "cells": _cells,
     "convnet": _convnet,
     "fcnet": _fcnet,
+    "pooled": _pooled,
 }
 
 

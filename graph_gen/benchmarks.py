@@ -27,6 +27,7 @@ _DESCRIBED = (
     "concat",
     "convnet",
     "fcnet",
+    "pooled",
 )
 
 

@@ -8,7 +8,8 @@ import pandas as pd
 from strata.errors import ArtefactError, FitError, legal
 from strata.execution import FEATURES
 
-MULTI_LAYER = ("cells", "convnet", "fcnet")  # benchmarks whose layers stand as in networks
+# benchmarks whose layers stand as in networks
+MULTI_LAYER = ("cells", "convnet", "fcnet", "pooled")
 REQUIRED = ("case_id", *FEATURES, "time_s")
 OPTIONAL = (
     "benchmark",

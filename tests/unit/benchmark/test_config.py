@@ -121,3 +121,22 @@ def test_a_platform_is_named_after_its_file(tmp_path: Path) -> None:
 def test_a_range_holds_its_stop_when_a_step_lands_on_it() -> None:
     assert Range(start=2, stop=8, step=3).values == (2, 5, 8)
     assert Range(start=2, stop=7, step=3).values == (2, 5)
+
+
+def test_other_platforms_may_stand_in_for_the_files(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    assert load_config(path, ["null"]).platforms == ["null"]
+    assert load_config(path).platforms == load_config(path, None).platforms
+    with pytest.raises(SchemaError, match="key 'platforms' is 'null'"):
+        load_config(path, "null")
+
+
+def test_a_platform_asks_for_its_own_networks(tmp_path: Path) -> None:
+    path = tmp_path / "board.yaml"
+    path.write_text("module: 'null'\npoints: 3\nmulti_layer: {pooled: 7}\n")
+    run = load_config(write(tmp_path, GOOD + "multi_layer: {cells: 2, convnet: 1}\n"))
+    counts = load_platform(path).apply(run, path).multi_layer
+    assert (counts.cells, counts.convnet, counts.pooled) == (6, 3, 7)
+    path.write_text("module: 'null'\nmulti_layer: {poled: 7}\n")
+    with pytest.raises(SchemaError, match=r"'multi_layer\.poled' is unknown"):
+        load_platform(path).apply(run, path)

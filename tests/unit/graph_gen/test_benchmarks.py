@@ -19,7 +19,7 @@ def kernels(graph):
 def test_the_names_other_rooms_rely_on():
     assert set(BENCHMARKS) == {
         *("convolution", "depthwise_convolution", "max_pooling", "average_pooling"),
-        *("dense", "add", "concat", "convnet", "fcnet", "cells"),
+        *("dense", "add", "concat", "convnet", "fcnet", "pooled", "cells"),
     }
     assert all(item.operation == name for name, item in MICRO_KERNELS.items())
 
@@ -132,6 +132,20 @@ def test_every_convolution_of_the_convnet_is_normalised_and_activated():
     assert graph["pointwise"].output_shape == (1, 8, 8, 6)
     assert graph["concat"].output_shape == (1, 24, 4, 3)
     assert graph["dense"].output_shape == (1, 100)
+
+
+def test_a_pooled_convolution_has_the_pooling_as_its_only_follower():
+    row = {"height": 17, "width": 40, "channels": 24, "filters": 16, "kernel": 5, "pool_kernel": 3}
+    graph = build("pooled", row)
+    assert graph["input"].output_shape == (1, 8, 17, 40)
+    assert graph["convolution"].output_shape == (1, 16, 17, 40)
+    assert graph.successors["convolution"] == ("convolution/activation",)
+    assert graph.successors["convolution/activation"] == ("pool",)
+    assert graph["pool"].output_shape == (1, 16, 8, 19)  # floor((17 - 3) / 2) + 1, (40 - 3) // 2 + 1
+    bare = build("pooled", row | {"activation": "none", "kind": "average", "padding": "same"})
+    assert bare.successors["convolution"] == ("pool",)
+    assert bare["pool"].operation == "average_pooling"
+    assert bare["pool"].output_shape == (1, 16, 9, 20)
 
 
 def test_fcnet():
