@@ -10,18 +10,12 @@ from dataclasses import dataclass, field, replace
 from math import prod
 
 from strata import operations as op
+from strata.edges import Context, boundary_edges, boundary_features, candidate_edges, edge_features
 from strata.errors import MatchError
 from strata.execution import ExecutedLayer, make_executed
 from strata.graph import Graph
 from strata.layer import Layer
-from strata.mapping import (
-    Context,
-    boundary_edges,
-    boundary_features,
-    candidate_edges,
-    edge_features,
-    inserted_layer,
-)
+from strata.mapping import inserted_layer
 from strata.profile import ExecutedNode, Profile
 from strata.stride_moving import move_strides
 

@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 from benchmark.matcher import EdgeRow, Match, match
 from benchmark.shards import read_shard
 from strata.atomic import replacing
+from strata.edges import EDGE_FEATURES
 from strata.errors import MatchError
 from strata.execution import FEATURES, features
 from strata.graph import Graph, with_bits
-from strata.mapping import EDGE_FEATURES
 from strata.placement import PLACEMENT_FEATURES, Surroundings
 from strata.profile import Profile
 from strata.profile_json import profile_from_dict

@@ -19,11 +19,12 @@ from benchmark.shards import read_shard
 from evaluation.frames import COUNTS, KINDS, LAYER_COLUMNS, NETWORK_COLUMNS
 from strata.atomic import replacing
 from strata.console import exits_cleanly
+from strata.edges import pair_key
 from strata.errors import MatchError
 from strata.estimate import Estimate, estimate_executed
 from strata.graph import Graph, with_bits
 from strata.graph_json import graph_from_dict
-from strata.mapping import apply_mapping, fuse, pair_key
+from strata.mapping import apply_mapping, fuse
 from strata.platform_model import PlatformModel, load_platform_model
 from strata.profile import Profile
 from strata.profile_json import profile_from_dict

@@ -17,7 +17,8 @@ from evaluation.summary import SummaryRow
 from evaluation.surface import PANELS, best_slice, utilisation_surface
 from evaluation.table_format import Table
 from evaluation.tree_figure import Node, fusion_tree, tree_node, tree_rules
-from strata.mapping import EDGE_FEATURES, MappingModel
+from strata.edges import EDGE_FEATURES
+from strata.mapping import MappingModel
 from strata.platform_model import PlatformModel
 
 MOST_TREES_DRAWN = 4

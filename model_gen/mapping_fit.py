@@ -13,9 +13,10 @@ import pandas as pd
 from sklearn.tree import DecisionTreeClassifier
 
 from model_gen.forest_io import forest_from_tree
+from strata.edges import EDGE_FEATURES, pair_key
 from strata.errors import FitError
 from strata.forest import Forest
-from strata.mapping import EDGE_FEATURES, MappingModel, pair_key
+from strata.mapping import MappingModel
 from strata.placement import MEMORY_FEATURES, PLACEMENT_FEATURES, placement_key
 
 _MAX_DEPTH = 12

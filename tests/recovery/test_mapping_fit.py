@@ -6,9 +6,9 @@ import pytest
 
 from model_gen.mapping_fit import fit_mapping, fit_placement, held_out
 from model_gen.overhead import fit_overhead
+from strata.edges import EDGE_FEATURES
 from strata.errors import FitError
 from strata.forest import tree_value
-from strata.mapping import EDGE_FEATURES
 from strata.placement import PLACEMENT_FEATURES
 
 

@@ -9,9 +9,9 @@ from benchmark.shards import read_shard
 from benchmark.tables import read_layer_tables, rows_of_shard, write_tables
 from graph_gen.benchmarks import build
 from hardware_modules.registry import create
+from strata.edges import EDGE_FEATURES
 from strata.errors import ArtefactError
 from strata.execution import FEATURES
-from strata.mapping import EDGE_FEATURES
 from strata.profile import Profile
 from strata.profile_json import profile_to_dict
 

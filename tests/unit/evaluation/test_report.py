@@ -12,7 +12,8 @@ from evaluation.report_sections import report_sections
 from evaluation.summary import append_summary, read_summary
 from evaluation.table_format import Table
 from evaluation.write_report import load_evaluation, write_report
-from strata.mapping import EDGE_FEATURES, MappingModel
+from strata.edges import EDGE_FEATURES
+from strata.mapping import MappingModel
 from strata.platform_model import Header, PlatformModel, save_platform_model
 
 HEADER = Header(

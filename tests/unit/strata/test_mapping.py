@@ -5,15 +5,10 @@ import pytest
 
 from strata import operations as op
 from strata.builder import GraphBuilder
+from strata.edges import EDGE_FEATURES, Context, candidate_edges, edge_features
 from strata.errors import ArtefactError
 from strata.forest import Forest
-from strata.mapping import (
-    EDGE_FEATURES,
-    MappingModel,
-    apply_mapping,
-    mapping_from_parts,
-    mapping_to_parts,
-)
+from strata.mapping import MappingModel, apply_mapping, mapping_from_parts, mapping_to_parts
 from strata.placement import PLACEMENT_FEATURES
 
 
@@ -158,3 +153,20 @@ def test_a_tree_that_reads_beyond_its_features_is_refused():
     data, arrays = mapping_to_parts(MappingModel(placement={"convolution->host": tree}))
     with pytest.raises(ArtefactError):
         mapping_from_parts(data, {**arrays, "feature": np.array([beyond, -1, -1])})
+
+
+def test_alignments_of_an_operand_by_hand():
+    builder = GraphBuilder("net")
+    source = builder.input(1, 3, 40, 30)
+    convolution = builder.convolution(source, 96, 3, padding=1, name="convolution")
+    builder.add(op.Pooling("max", (3, 3), (2, 2), (1, 1, 0, 0)), convolution, name="pool")
+    graph = builder.build()
+    context = Context(graph)
+    groups = {"convolution": [graph["convolution"]]}
+    (edge,) = candidate_edges(context, graph["pool"], groups)
+    row = dict(zip(EDGE_FEATURES, edge_features(context, edge), strict=True))
+    # 40 = 8 * 5, 30 = 2 * 15, 96 = 32 * 3
+    assert row["operand_height_alignment"] == 8
+    assert row["operand_width_alignment"] == 2
+    assert row["operand_channel_alignment"] == 32
+    assert row["consumer_padding"] == 1

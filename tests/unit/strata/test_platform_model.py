@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from strata.edges import EDGE_FEATURES
 from strata.errors import ArtefactError
 from strata.execution import FEATURES
 from strata.forest import Forest
 from strata.layer_models import Mixed, Refined, Roofline, Statistical, Unrolling
-from strata.mapping import EDGE_FEATURES, MappingModel
+from strata.mapping import MappingModel
 from strata.platform_model import (
     Header,
     NetworkOverhead,
