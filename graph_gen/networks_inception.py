@@ -106,7 +106,7 @@ STEM_V1: Branch = (
     Unit(192, 3),
 )
 # V1, table 1: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection.
-_V1_WIDTHS = {
+V1_WIDTHS = {
     "3a": (64, 96, 128, 16, 32, 32),
     "3b": (128, 128, 192, 32, 96, 64),
     "4a": (192, 96, 208, 16, 48, 64),
@@ -125,7 +125,7 @@ def modules_v1(large: int = 5) -> list[tuple[str, Sequence[Branch]]]:
     `large` is the kernel of the third branch: TensorFlow's published network has 3 there.
     """
     found: list[tuple[str, Sequence[Branch]]] = []
-    for label, (one, reduce3, three, reduce5, five, projection) in _V1_WIDTHS.items():
+    for label, (one, reduce3, three, reduce5, five, projection) in V1_WIDTHS.items():
         if label.endswith("a"):
             found.append((f"pool{label[0]}", [[Pool("max", 2)]]))
         branches: list[Branch] = [

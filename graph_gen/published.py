@@ -7,6 +7,7 @@ from graph_gen import (
     published_dpu_tutorials,
     published_dpu_zoo,
     published_edge_tpu,
+    published_ncs2,
 )
 from graph_gen.published_family import Family
 from strata.errors import SchemaError
@@ -18,6 +19,7 @@ FAMILIES: tuple[Family, ...] = (
     *published_dpu_proxyless.FAMILIES,
     *published_dpu_tutorials.FAMILIES,
     *published_edge_tpu.FAMILIES,
+    *published_ncs2.FAMILIES,
 )
 
 

@@ -1,7 +1,6 @@
 """What a mapping model's trees look at: an edge between a group of layers and one that may join.
 
-ANNETTE, section 5.2: the feature vectors of both layers. New features are added at the end, so
-that trees made before read the same columns.
+ANNETTE, section 5.2: the feature vectors of both layers.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from math import prod
 
 from strata import operations as op
-from strata.execution import FEATURES, features, geometry, make_executed
+from strata.execution import FEATURES, alignment, features, geometry, make_executed
 from strata.graph import Graph
 from strata.layer import OPERATIONS, Layer
 
@@ -105,12 +104,9 @@ def _consumer_features(layer: Layer, operand: Layer) -> list[float]:
 
 
 def _alignments(layer: Layer) -> list[float]:
-    """The largest powers of two, up to 64, that divide height, width and channels of an output.
-
-    Machines work in blocks: whether a size is a multiple is what a threshold on it cannot ask.
-    """
+    """Alignments of a layer's output height, width and channels."""
     _, channels, height, width = geometry(layer.output_shape)
-    return [min(size & -size, 64) for size in (height, width, channels)]
+    return [alignment(size) for size in (height, width, channels)]
 
 
 def _consumer_padding(layer: Layer) -> int:

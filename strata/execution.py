@@ -136,6 +136,13 @@ def _window(layer: Layer) -> tuple[int, int, int, int, int]:
     return 1, 1, 1, 1, 1
 
 
+def alignment(size: int) -> int:
+    """The largest power of two, up to 64, that divides a size: machines work in blocks, and a
+    threshold on the size itself cannot ask whether it fills them. 0 for 0.
+    """
+    return min(size & -size, 64)
+
+
 def _activation_code(executed: ExecutedLayer) -> int:
     """0 without activation, else 1 + its place in ACTIVATIONS; the most expensive if several."""
     kinds = [
@@ -220,6 +227,11 @@ def features(executed: ExecutedLayer) -> dict[str, float]:
         "absorbed_window": window_kind,
         "absorbed_kernel": absorbed_kernel,
         "absorbed_stride": absorbed_stride,
+        "height_alignment": alignment(height),
+        "width_alignment": alignment(width),
+        "channels_alignment": alignment(channels),
+        "filters_alignment": alignment(filters),
+        "macs_per_output": root.work.macs / max(prod(root.output_shape), 1),
     }
 
 
@@ -253,6 +265,11 @@ FEATURES: tuple[str, ...] = (
     "absorbed_window",
     "absorbed_kernel",
     "absorbed_stride",
+    "height_alignment",
+    "width_alignment",
+    "channels_alignment",
+    "filters_alignment",
+    "macs_per_output",
 )
 
 

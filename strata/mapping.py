@@ -177,32 +177,44 @@ def _compact(tree: Forest) -> Forest:
     )
 
 
-def _check_columns(joint: Forest, roles: Sequence[str]) -> None:
-    """ArtefactError for trees that are malformed or ask for columns their role does not have.
+def _columns(given: Sequence[str], ours: Sequence[str], what: str) -> np.ndarray:
+    """Where the features that a file's trees read stand among ours; last, what no test reads (-1).
+
+    ArtefactError for a feature that there is none of.
+    """
+    unknown = [name for name in given if name not in ours]
+    if unknown:
+        raise ArtefactError(
+            f"the mapping model was made for other {what}, such as '{unknown[0]}': generate it anew"
+        )
+    return np.array([*(ours.index(name) for name in given), -1], dtype=np.int32)
+
+
+def _renamed(joint: Forest, roles: Sequence[str], columns: Mapping[str, np.ndarray]) -> Forest:
+    """The trees with their tests on our columns; ArtefactError for malformed trees.
 
     Trees lie end to end, each from its root up to the next.
     """
-    joint.check(max(len(EDGE_FEATURES), len(PLACEMENT_FEATURES)))
+    joint.check(max(len(places) - 1 for places in columns.values()))
     ends = [*joint.roots[1:], len(joint.feature)]
+    feature = joint.feature.copy()
     for role, root, end in zip(roles, joint.roots, ends, strict=True):
-        width = len(PLACEMENT_FEATURES if role == "placement" else EDGE_FEATURES)
-        if end <= root or joint.feature[root:end].max() >= width:
+        places = columns["placement" if role == "placement" else "edge"]
+        if end <= root or feature[root:end].max() >= len(places) - 1:
             raise ArtefactError(f"the mapping model has a {role} tree of other features")
+        feature[root:end] = places[feature[root:end]]
+    return replace(joint, feature=feature)
 
 
 def mapping_from_parts(data: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> MappingModel:
-    """The mapping model; ArtefactError if the trees are malformed or of other features.
+    """The mapping model; ArtefactError if the trees are malformed or of unknown features.
 
-    Features are added at the end, so trees made when there were fewer read the same columns.
+    Features go by their names in `data`, so a model outlives features that were added later.
     """
-    for name, ours in (
-        ("edge_features", EDGE_FEATURES),
-        ("placement_features", PLACEMENT_FEATURES),
-    ):
-        given = list(data[name])
-        if not given or given != list(ours[: len(given)]):
-            what = name.replace("_", " ")
-            raise ArtefactError(f"the mapping model was made for other {what}: generate it anew")
+    columns = {
+        "edge": _columns(data["edge_features"], EDGE_FEATURES, "edge features"),
+        "placement": _columns(data["placement_features"], PLACEMENT_FEATURES, "placement features"),
+    }
     keys = [(role, key) for role in _ROLES for key in data[role]]
     if len(keys) != len(arrays["roots"]):
         raise ArtefactError(
@@ -211,9 +223,9 @@ def mapping_from_parts(data: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
     trees: dict[str, dict[str, Forest]] = {role: {} for role in _ROLES}
     if keys:
         joint = Forest(**{part: arrays[part] for part in _PARTS})
+        joint = _renamed(joint, [role for role, _ in keys], columns)
         for i, (role, key) in enumerate(keys):
             trees[role][key] = replace(joint, roots=joint.roots[i : i + 1])
-        _check_columns(joint, [role for role, _ in keys])
     moves = bool(data["moves_strides"])
     memory = _memory(data["memory"])
     return MappingModel(trees["fusion"], trees["insertion"], moves, trees["placement"], memory)

@@ -137,14 +137,18 @@ def test_an_empty_mapping_round_trips():
     assert not again.moves_strides
 
 
-def test_trees_made_when_there_were_fewer_features_still_read_theirs():
+def test_features_of_a_file_go_by_their_names():
     tree = split(EDGE_FEATURES[3], 0.5, 0.0, 1.0)
-    data, arrays = mapping_to_parts(MappingModel(placement={"convolution->host": tree}))
-    before = {**data, "placement_features": data["placement_features"][:-1]}
-    assert mapping_from_parts(before, arrays).placement.keys() == {"convolution->host"}
-    for wrong in ([], data["placement_features"][1:], [*data["placement_features"], "more"]):
-        with pytest.raises(ArtefactError, match="other placement features"):
-            mapping_from_parts({**data, "placement_features": wrong}, arrays)
+    data, arrays = mapping_to_parts(MappingModel({"convolution->add": tree}))
+    column = EDGE_FEATURES.index("consumer_kernel")
+    shuffled = {**data, "edge_features": ["operand_index", "consumer_kernel"]}
+    again = mapping_from_parts(shuffled, {**arrays, "feature": np.array([1, -1, -1])})
+    assert again.fusion["convolution->add"].feature.tolist() == [column, -1, -1]
+    with pytest.raises(ArtefactError):
+        mapping_from_parts(shuffled, arrays)  # its fourth feature, of two
+    for name in ("edge_features", "placement_features"):
+        with pytest.raises(ArtefactError, match=f"other {name.replace('_', ' ')}, such as 'more'"):
+            mapping_from_parts({**data, name: [*data[name], "more"]}, arrays)
 
 
 def test_a_tree_that_reads_beyond_its_features_is_refused():
