@@ -5,7 +5,7 @@ INSTALLED = .venv/.installed
 BIN = .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run published test test-slow clean
+.PHONY: run run-ncs2 published test test-slow ncs2-toolchain clean
 
 run: $(INSTALLED)
 	snakemake --profile profiles/default --configfile config/$(CONFIG).yaml
@@ -14,6 +14,12 @@ run: $(INSTALLED)
 	@echo "platform models: results/$(CONFIG)/*/*.strata"
 	@echo "reports:         results/$(CONFIG)/*/report/index.html"
 
+# the same pipeline for the NCS2, whose networks Intel's own compiler maps
+run-ncs2: ncs2-toolchain
+	snakemake --profile profiles/default --configfile config/$(CONFIG).yaml --config 'platforms=[ncs2]'
+	strata estimate $(EXAMPLE) --platform results/$(CONFIG)/ncs2/ncs2.strata
+	@echo "report: results/$(CONFIG)/ncs2/report/index.html"
+
 EXAMPLE = results/$(CONFIG)/networks/table2/resnet18.json
 
 # simulated platforms against published measurements
@@ -21,6 +27,7 @@ published: $(INSTALLED)
 	python -m evaluation.published --output results/published
 
 test: $(INSTALLED)
+	@$(MAKE) --no-print-directory ncs2-toolchain || echo "tests of the NCS2's compiler are skipped"
 	ruff check . && ruff format --check . && mypy && lint-imports
 	snakemake --lint --configfile config/tiny.yaml
 	pytest
@@ -33,5 +40,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint constraints.txt
 	touch $@
 
+# Intel's compiler for the NCS2, in an environment of its own (Python 3.9); only measuring needs it
+ncs2-toolchain: .ncs2/.installed
+
+.ncs2/.installed: hardware_modules/ncs2_install.py | $(INSTALLED)
+	@python -m hardware_modules.ncs2_install .ncs2 "$(NCS2_PYTHON)"
+	@touch $@
+
 clean:
-	rm -rf .venv .snakemake
+	rm -rf .venv .ncs2 .snakemake

@@ -19,12 +19,12 @@ from hardware_modules.base import Report, check_runs, read_options, refuse
 from hardware_modules.dpu_model import (
     RUNNER_FILE,
     layer_of,
-    producers,
     quantiser_arguments,
     write_files,
 )
 from hardware_modules.dpu_report import DpuTable, parse_tables
 from hardware_modules.host import host
+from hardware_modules.node_layers import producers
 from hardware_modules.tensorflow_builder import unsupported
 from hardware_modules.vendor_tools import missing_program, own_words, run_program
 from strata.errors import ArtefactError, MatchError, SchemaError, UnsupportedLayer
@@ -192,7 +192,7 @@ class DpuModule:
             strict=True,
         )
         layers = {name: layer for name in names if (layer := layer_of(name, graph))}
-        reads = producers(graph, {name: layer.name for name, layer in layers.items()})
+        reads = producers(graph, {name: (layer.name,) for name, layer in layers.items()})
         nodes = tuple(
             ExecutedNode(
                 name,

@@ -2,12 +2,10 @@
 
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hardware_modules.tensorflow_builder import build_function, tensor_shape
-from strata import operations as op
 from strata.graph import Graph
 from strata.layer import Layer
 
@@ -109,25 +107,3 @@ def quantiser_arguments(graph: Graph) -> list[str]:
         "--output_dir",
         "quantised",
     ]
-
-
-def producers(graph: Graph, nodes: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """What each node reads: other nodes, or inputs as "input:NAME"; `nodes` gives each its layer.
-
-    Layers that no node is named after ran inside another, and are looked through.
-    """
-    node_of = {layer: node for node, layer in nodes.items()}
-    found: dict[str, tuple[str, ...]] = {}
-    for node, layer_name in nodes.items():
-        reads: dict[str, None] = {}
-        pending = list(graph[layer_name].inputs)
-        while pending:
-            producer = graph[pending.pop(0)]
-            if isinstance(producer.parameters, op.Input):
-                reads[f"input:{producer.name}"] = None
-            elif producer.name in node_of:
-                reads[node_of[producer.name]] = None
-            else:
-                pending[:0] = producer.inputs
-        found[node] = tuple(reads)
-    return found

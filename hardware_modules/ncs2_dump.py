@@ -16,6 +16,8 @@ _GRAPH = re.compile(r'^\s*label="Graph (.*?)"', re.M | re.S)
 _HEAD = re.compile(r"(?:\[(-?\d+)(?: / -?\d+)?\] )?Stage (.*)")
 _AXIS = re.compile(r"(\w+) : (-?\d+)")
 _BREAK = "\\l"
+# Names of copies hold the address of the stage they are for, which differs from process to process.
+_ADDRESS = re.compile(r"(?<=[-:])0x[0-9a-f]{6,}")
 
 
 def _value(text: str) -> Any:
@@ -81,8 +83,15 @@ def _edges(text: str) -> dict[str, list[tuple[str, str, dict[str, Any]]]]:
     return edges
 
 
+def _without_addresses(text: str) -> str:
+    """The dump with addresses inside names numbered as they come."""
+    numbers: dict[str, str] = {}
+    return _ADDRESS.sub(lambda found: numbers.setdefault(found[0], str(len(numbers))), text)
+
+
 def read_plan(text: str) -> Plan:
     """The plan of a dump after any pass. MatchError if the text is no such dump."""
+    text = _without_addresses(text)
     head = _GRAPH.search(text)
     if head is None:
         raise MatchError("the compiler's dump has no graph label; it is cut or of another tool")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hardware_modules.node_layers import recover_root
 from hardware_modules.openvino_builder import layer_of, node_name
 from strata.errors import MatchError
 from strata.graph import Graph
@@ -97,23 +98,6 @@ def _producers(
     return tuple(found)
 
 
-def _recover_root(
-    layers: list[str], required: tuple[str, ...], graph: Graph, claimed: set[str]
-) -> list[str]:
-    """Put back a convolution (or dense layer) whose name was lost when batch normalisation was
-    folded into it: go up from the first layer through layers that no node names."""
-    if any(graph[layer].operation in required for layer in layers):
-        return layers
-    lost: list[str] = []
-    name = layers[0]
-    while graph[name].inputs and (name := graph[name].inputs[0]) not in claimed:
-        lost.insert(0, name)
-        if graph[name].operation in required:
-            claimed.update(lost)
-            return lost + layers
-    return layers
-
-
 def _owners(executed: Sequence[Mapping[str, Any]], names: dict[str, str]) -> dict[str, str]:
     """The node that holds each layer: the first that names it, else the first with a part of it.
 
@@ -175,7 +159,7 @@ def _layers_of_nodes(
     claimed = {layer for layers in held for layer in layers}
     for index, node in enumerate(executed):
         if held[index] and (required := _REQUIRED.get(node["layer_type"])):
-            held[index] = _recover_root(held[index], required, graph, claimed)
+            held[index] = recover_root(held[index], required, graph, claimed)
     _recover_nameless(held, executed, graph, claimed)
     return [tuple(layers) for layers in held]
 

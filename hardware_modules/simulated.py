@@ -23,6 +23,7 @@ from strata.graph import Graph
 from strata.profile import ExecutedNode, Profile
 
 BITS = 8  # both accelerators compute in 8-bit integers
+Run = tuple[bool, tuple[float, ...], float]  # warm-up, parts, whole, the latter in seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +73,73 @@ class SimulatedCompiled:
     key: str
     executable: Executable
     times_s: tuple[float, ...] | None = None
-    runs: list[tuple[bool, tuple[float, ...], float]] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
 
 
-def _options(platform: Platform) -> dict[str, Any]:
-    return {
-        "hardware": platform.default_hardware,
+def simulation_options(
+    name: str, default_hardware: str, given: Mapping[str, Any], more: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Options of a simulated module (`SimulatedModule.from_options`), and `more` of its own."""
+    defaults = {
+        "hardware": default_hardware,
         "noise": 0.0,
         "seed": 0,
         "clock_hz": 0.0,
         "decimals": 6,
     }
+    settings = read_options(name, given, {**defaults, **more})
+    # with fewer decimals than the vendors' tools print, short nodes would take no time
+    limits = {"noise": (0.0, 1.0), "clock_hz": (0.0, 1e11), "decimals": (3, 12)}
+    for key, (least, most) in limits.items():
+        if not least <= settings[key] <= most:
+            raise SchemaError(
+                f"{name}: option '{key}' is {settings[key]}; legal: {least} to {most}"
+            )
+    return settings
+
+
+def load_machine(load: Callable[[str], Any], settings: Mapping[str, Any]) -> Any:
+    """The hardware description of the options, at another clock if they give one."""
+    machine = load(settings["hardware"])
+    clock_hz = settings["clock_hz"]
+    return machine.changed(clock_hz=clock_hz) if clock_hz else machine
+
+
+def machine_facts(name: str, machine: Any) -> dict[str, str]:
+    """What simulated, for a profile's toolchain entry."""
+    numbers = repr(sorted(machine.model_dump().items()))
+    return {
+        "name": f"strata {name}",
+        "version": version("strata"),
+        "hardware": machine.name,
+        "hardware_digest": sha256(numbers.encode()).hexdigest()[:12],
+        "simulated": "yes",
+    }
+
+
+def noisy_run(
+    times_s: Sequence[float], whole_s: float, options: Mapping[str, Any], label: str
+) -> tuple[tuple[float, ...], float]:
+    """Times of the parts and of the whole in one run; only noise tells it from another."""
+    noise, seed = float(options["noise"]), options["seed"]
+    (run_s,) = noisy([whole_s], noise, seed, f"{label} network")
+    return tuple(noisy(times_s, noise, seed, f"{label} nodes")), run_s
+
+
+def mean_times(runs: Sequence[Run], decimals: int) -> Timings:
+    """What the history of runs comes to."""
+    timed = [nodes_s for is_warmup, nodes_s, _ in runs if not is_warmup]
+    return Timings(
+        tuple(map(fmean, zip(*timed, strict=True))),
+        tuple(run_s for is_warmup, _, run_s in runs if not is_warmup),
+        tuple(run_s for is_warmup, _, run_s in runs if is_warmup),
+        decimals,
+    )
+
+
+def run_records(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """The history of whole runs as a report keeps it."""
+    return [{"warmup": is_warmup, "time_s": run_s} for is_warmup, _, run_s in runs]
 
 
 def _kind(layer: ExecutableLayer) -> str:
@@ -119,17 +176,8 @@ class SimulatedModule:
         sigma of the times), seed (of the noise), clock_hz (0: as described), decimals (of the
         nodes' milliseconds in the report; the vendors' tools print 3).
         """
-        settings = read_options(platform.name, options, _options(platform))
-        # with fewer decimals than the vendors' tools print, short nodes would take no time
-        limits = {"noise": (0.0, 1.0), "clock_hz": (0.0, 1e11), "decimals": (3, 12)}
-        for key, (least, most) in limits.items():
-            if not least <= settings[key] <= most:
-                raise SchemaError(
-                    f"{platform.name}: option '{key}' is {settings[key]}; legal: {least} to {most}"
-                )
-        machine = platform.load(settings["hardware"])
-        if settings["clock_hz"]:
-            machine = machine.changed(clock_hz=settings["clock_hz"])
+        settings = simulation_options(platform.name, platform.default_hardware, options, {})
+        machine = load_machine(platform.load, settings)
         return cls(platform, machine, settings)
 
     @property
@@ -162,31 +210,21 @@ class SimulatedModule:
         if compiled.times_s is None:
             steps = self.platform.simulate(compiled.executable, self.machine)
             compiled.times_s = tuple(layer.time_s for layer in steps)
-        noise, seed = float(self.options["noise"]), self.options["seed"]
-        run = f"{compiled.key} run {len(compiled.runs)}"
-        nodes_s = noisy(compiled.times_s, noise, seed, f"{run} nodes")
         whole_s = self.platform.network_s(compiled.times_s, compiled.executable, self.machine)
-        (run_s,) = noisy([whole_s], noise, seed, f"{run} network")
-        compiled.runs.append((warmup, tuple(nodes_s), run_s))
+        label = f"{compiled.key} run {len(compiled.runs)}"
+        nodes_s, run_s = noisy_run(compiled.times_s, whole_s, self.options, label)
+        compiled.runs.append((warmup, nodes_s, run_s))
 
     def profile(self, compiled: SimulatedCompiled, repeats: int, warmup: int) -> Report:
         """Simulate, and report in the vendor's text and the toolchain's listing."""
         check_runs(repeats, warmup)
         for number in range(warmup + repeats):
             self._run(compiled, number < warmup)
-        timed = [nodes_s for is_warmup, nodes_s, _ in compiled.runs if not is_warmup]
-        timings = Timings(
-            tuple(map(fmean, zip(*timed, strict=True))),
-            tuple(run_s for is_warmup, _, run_s in compiled.runs if not is_warmup),
-            tuple(run_s for is_warmup, _, run_s in compiled.runs if is_warmup),
-            self.options["decimals"],
-        )
+        timings = mean_times(compiled.runs, self.options["decimals"])
         layers = compiled.executable.layers
         return {
             "graph": compiled.name,
-            "runs": [
-                {"warmup": is_warmup, "time_s": run_s} for is_warmup, _, run_s in compiled.runs
-            ],
+            "runs": run_records(compiled.runs),
             "texts": self.platform.write_report(compiled.executable, self.machine, timings),
             "mapping": [_mapping(layer) for layer in layers],
             "notes": list(compiled.executable.notes),
@@ -195,14 +233,7 @@ class SimulatedModule:
         }
 
     def _toolchain(self, layers: Sequence[ExecutableLayer]) -> dict[str, str]:
-        numbers = repr(sorted(self.machine.model_dump().items()))
-        told = {
-            "name": f"strata {self.name}",
-            "version": version("strata"),
-            "hardware": self.machine.name,
-            "hardware_digest": sha256(numbers.encode()).hexdigest()[:12],
-            "simulated": "yes",
-        }
+        told = machine_facts(self.name, self.machine)
         fallbacks = [
             f"{layer.name}: {layer.host_reason}"
             for layer in layers

@@ -63,6 +63,32 @@ if "run_kernel.py" in words:
         print(f"     {'All':>30}         0.000    0.00 {total}        0.0         0.0%     0.0")
         print("=" * 101)
 """
+# Speaks the NCS2 worker's protocol; knows one graph's plan, recorded from Intel's compiler.
+NCS2_WORKER = """\
+import json, pathlib, sys
+NAMES = ["in", "pool", "<Extra>", "first,first//weights,first/normalise", "second", "add", "dense"]
+KINDS = [
+    ("NOT_RUN", "Input", "NONE"), ("OPTIMIZED_OUT", "Pooling", "<none>"),
+    ("EXECUTED", "<Extra>", "Convert"), ("EXECUTED", "Convolution", "MyriadXHwOp"),
+    ("EXECUTED", "Convolution", "MyriadXHwOp"), ("EXECUTED", "Eltwise", "Sum"),
+    ("EXECUTED", "FullyConnected", "Copy"),
+]
+LAYERS = [
+    {"name": name, "status": status, "layer_type": layer, "execution_type": kind,
+     "real_us": 100 * (status == "EXECUTED"), "cpu_us": 0, "index": number}
+    for number, (name, (status, layer, kind)) in enumerate(zip(NAMES, KINDS))
+]
+print(json.dumps({"ready": "stand-in"}), flush=True)
+for line in sys.stdin:
+    request = json.loads(line)
+    if "devices" in request:
+        answer = {"devices": ["stand-in"]}
+    elif "run" in request:
+        answer = {"runs": [{"latency_s": 2e-3, "layers": LAYERS}] * request["run"]}
+    else:
+        answer = {"plan": pathlib.Path(PLAN).read_text(), "passes": {}}
+    print(json.dumps(answer), flush=True)
+"""
 
 
 def program(folder: Path, name: str, source: str) -> None:
@@ -96,7 +122,24 @@ def dpu(folder: Path, monkeypatch, nodes: list[str]) -> None:
     monkeypatch.setenv("PATH", str(folder))
 
 
+def ncs2(folder: Path, monkeypatch) -> None:
+    """An environment whose Python is the stand-in worker."""
+    packages = folder / "venv" / "lib" / "python3.9" / "site-packages"
+    plan = Path(__file__).with_name("ncs2_simple_graph.dot")
+    for path in (
+        packages / "openvino" / "libs" / "libmyriadPlugin.so",
+        packages / "libfaketime" / "libfaketime.so.1",
+        folder / "lib" / "libusb-1.0.so.0",
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (folder / "venv" / "bin").mkdir()
+    program(folder / "venv" / "bin", "python", f"PLAN = {str(plan)!r}\n{NCS2_WORKER}")
+    monkeypatch.setenv("STRATA_NCS2", str(folder))
+
+
 def no_programs(folder: Path, monkeypatch) -> None:
     """A machine on which nothing of the vendors' is installed."""
     assert shutil.which("ls")
     monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setenv("STRATA_NCS2", str(folder / "nothing"))

@@ -16,7 +16,8 @@ from strata.errors import SchemaError, UnsupportedLayer
 from strata.execution import PLACEMENTS
 
 REPEATS, WARMUP = 4, 2
-REAL = ("dpu", "edge_tpu")  # need a vendor's toolchain and a board
+# need a vendor's toolchain and a board; how to get the toolchain
+REAL = {"dpu": "see https://", "edge_tpu": "see https://", "ncs2": "`make ncs2-toolchain`"}
 # what the DPU's compiler leaves of simple_graph: layers 1 first, 4 pool, 5 second, 6 add, 8 dense
 DPU_NODES = ["layer1", "layer4", "layer5", "layer6", "layer8"]
 
@@ -59,6 +60,11 @@ def module(request, tmp_path, monkeypatch):
     elif request.param == "dpu":
         stand_ins.dpu(tmp_path, monkeypatch, DPU_NODES)
         yield create("dpu", {"host": "board"})
+    elif request.param in ("ncs2", "ncs2_simulated"):
+        stand_ins.ncs2(tmp_path, monkeypatch)
+        module = create(request.param, {})
+        yield module
+        module.toolchain.close()
     else:
         yield create(request.param, {})
     if before:
@@ -172,6 +178,6 @@ def test_without_toolchain_a_real_module_says_what_is_missing_in_one_line(
     assert reason
     assert "\n" not in reason
     assert "not installed" in reason
-    assert "see https://" in reason
+    assert REAL[name] in reason
     with pytest.raises(UnsupportedLayer, match=f"{name}: graph 'simple': "):
         create(name, {}).compile(simple_graph())

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from hardware_modules.dpu import DpuModule
-from hardware_modules.dpu_model import layer_of, producers, write_files
+from hardware_modules.dpu_model import layer_of, write_files
+from hardware_modules.node_layers import producers
 from strata import operations as op
 from strata.builder import GraphBuilder
 from strata.errors import ArtefactError, MatchError, SchemaError, UnsupportedLayer
@@ -300,4 +301,5 @@ def test_a_node_is_led_back_to_its_layer():
 
 def test_producers_look_through_what_was_fused():
     graph = network()
-    assert producers(graph, {"a": "first", "b": "dense"}) == {"a": ("input:in",), "b": ("a",)}
+    held = {"a": ("first",), "b": ("dense",)}
+    assert producers(graph, held) == {"a": ("input:in",), "b": ("a",)}

@@ -1,0 +1,238 @@
+"""The compiler's plan in the terms of a graph: its layer names, and facts about each layer."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import replace
+from string import printable
+from typing import Any
+from urllib.parse import quote, unquote
+
+from hardware_modules.ncs2_dump import read_plan
+from simulators.ncs2.plan import Operand, Plan, Stage
+from strata.graph import Graph
+from strata.graph_json import graph_to_dict
+
+PART = "//"  # between a layer's name and the part of it that a stage computes
+# What the compiler's dumps, its lists of names and the report's columns give another meaning.
+_SAFE = "".join(sorted(set(printable) - set('%,;"\\@<>[]{}|\t\n\r\v\f')))
+_CONSTANT = re.compile(r"(?<![\w/])Constant_\d+(?![\w/])")
+_AXES = "NCDHW"  # outermost first, as graphs have them
+
+
+def compiler_name(layer: str) -> str:
+    """A layer's name as the compiler can give it back; `layer_name` undoes it."""
+    return quote(layer, safe=_SAFE)
+
+
+def layer_name(name: str) -> str:
+    """The layer that `compiler_name` named so."""
+    return unquote(name)
+
+
+def graph_record(graph: Graph) -> dict[str, Any]:
+    """The graph as the worker reads it."""
+    record = graph_to_dict(graph)
+    for layer in record["layers"]:
+        layer["name"] = compiler_name(layer["name"])
+        layer["inputs"] = [compiler_name(name) for name in layer.get("inputs", ())]
+    return {
+        **record,
+        "name": compiler_name(graph.name),
+        "outputs": [compiler_name(name) for name in graph.outputs],
+    }
+
+
+def layer_of(name: str, layers: Container[str]) -> str | None:
+    """The graph's layer that a name of the compiler's is, or is a part of; None for its own."""
+    base = name.rpartition(PART)[0]
+    return name if name in layers else base if base in layers else None
+
+
+def _nearest(start: str, steps: Mapping[str, Sequence[str]], layers: Container[str]) -> str | None:
+    """The graph's layer nearest to one of the compiler's own, along the given steps."""
+    pending, seen = [start], {start}
+    while pending:
+        for name in steps.get(pending.pop(0), ()):
+            if found := layer_of(name, layers):
+                return found
+            if name not in seen:
+                seen.add(name)
+                pending.append(name)
+    return None
+
+
+def _part_names(plan: Plan, graph: Graph) -> dict[str, str]:
+    """Names for the layers into which the compiler split one of the graph: LAYER//1, LAYER//2.
+
+    The last of them has the layer's own name, so the others are found upstream of it. The
+    compiler numbers them by a counter of its process: their own names differ from run to run.
+    """
+    layers = {layer.name for layer in graph.layers}
+    own = [stage.layer for stage in plan.stages if stage.layer]
+    own = [name for name in dict.fromkeys(own) if layer_of(name, layers) is None]
+    if not own:
+        return {}
+    readers: dict[str, list[str]] = defaultdict(list)
+    maker: dict[str, str] = {}
+    stages = [stage for stage in without_injected(plan) if stage.layer]
+    for stage in stages:
+        maker.update((operand.name, stage.layer) for operand in stage.outputs)
+    for stage in stages:
+        for operand in stage.inputs:
+            if operand.name in maker:
+                readers[maker[operand.name]].append(stage.layer)
+    makers: dict[str, list[str]] = defaultdict(list)
+    for name, others in readers.items():
+        for other in others:
+            makers[other].append(name)
+    counts: Counter[str] = Counter()
+    parts: dict[str, str] = {}
+    for name in own:
+        if owner := _nearest(name, readers, layers) or _nearest(name, makers, layers):
+            counts[owner] += 1
+            parts[name] = f"{owner}{PART}{counts[owner]}"
+    return parts
+
+
+def _renamed(plan: Plan, names: Mapping[str, str]) -> Plan:
+    """The plan with other names of original layers."""
+    if all(new == old for old, new in names.items()):
+        return plan
+    stages = (replace(each, layer=names.get(each.layer, each.layer)) for each in plan.stages)
+    return replace(plan, stages=tuple(stages))
+
+
+def graph_plan(dump: str) -> Plan:
+    """The plan in a dump, with the graph's own layer names.
+
+    Without the graph's number in its process: the same graph has the same plan everywhere.
+    """
+    plan = read_plan(dump)
+    attributes = {key: value for key, value in plan.attributes.items() if key != "index"}
+    plan = replace(plan, attributes=attributes)
+    return _renamed(plan, {stage.layer: layer_name(stage.layer) for stage in plan.stages})
+
+
+def name_parts(dump: str, graph: Graph) -> tuple[Plan, dict[str, str]]:
+    """The plan in a dump of the graph's final form, layers of the compiler's own named as parts,
+    and what they were called. Its own constants get numbers in the order of the dump."""
+    parts = _part_names(graph_plan(dump), graph)
+    names = {own: compiler_name(part) for own, part in parts.items()}
+    for own in dict.fromkeys(_CONSTANT.findall(dump)):
+        if own not in graph:
+            names[own] = f"constant{len(names)}"
+    if names:
+        own_names = re.compile(rf"(?<![\w/])(?:{'|'.join(map(re.escape, names))})(?![\w/])")
+        dump = own_names.sub(lambda found: names[found[0]], dump)
+    return graph_plan(dump), parts
+
+
+def _shape(operand: Operand) -> list[int]:
+    return [operand.dims[axis] for axis in _AXES if axis in operand.dims]
+
+
+def _place(operands: Sequence[Operand]) -> str:
+    """Where tensors lie: CMX, DDR, both, or nothing where there is none."""
+    places = {"CMX" if operand.on_chip else "DDR" for operand in operands}
+    return "both" if len(places) > 1 else next(iter(places), "")
+
+
+def _layer_facts(name: str, stages: Sequence[Stage], elsewhere: set[str]) -> dict[str, Any]:
+    """What the plan tells of a layer's stages. `elsewhere`: operands that other stages read."""
+    made = {each.name for stage in stages for each in stage.outputs}
+    used = {each.name for stage in stages for each in stage.inputs}
+    reads = [
+        each
+        for stage in stages
+        for each in stage.inputs
+        if each.name not in made and each.usage not in ("Const", "Fake")
+    ]
+    writes = [
+        each
+        for stage in stages
+        for each in stage.outputs
+        if each.usage != "Temp" and (each.name not in used or each.name in elsewhere)
+    ]
+    running = [stage for stage in stages if stage.execution >= 0]
+    tiles = [stage for stage in running if stage.type == "MyriadXHwOp"]
+    modes = {str(tile.attributes.get("tiling", {}).get("mode", "")) for tile in tiles}
+    return {
+        "layer": name,
+        "reads_from": _place(reads),
+        "writes_to": _place(writes),
+        "stages": len(running),
+        "tiles": len(tiles),
+        "modes": sorted(modes - {""}),
+        "injected": sum(stage.injected_into is not None for stage in running),
+        "output_shape": _shape(writes[0]) if len({each.name for each in writes}) == 1 else None,
+    }
+
+
+def without_injected(plan: Plan) -> list[Stage]:
+    """The plan's stages; a stage that runs another one inside is shown that one's operands too,
+    which are not its own."""
+    injected: dict[str, set[str]] = defaultdict(set)
+    for stage in plan.stages:
+        if stage.injected_into is not None:
+            operands = (*stage.inputs, *stage.outputs)
+            injected[stage.injected_into].update(each.name for each in operands)
+    return [
+        replace(
+            stage,
+            inputs=tuple(each for each in stage.inputs if each.name not in foreign),
+            outputs=tuple(each for each in stage.outputs if each.name not in foreign),
+        )
+        if stage.injected_into is None and (foreign := injected.get(stage.name))
+        else stage
+        for stage in plan.stages
+    ]
+
+
+def _original(operand: Operand) -> str:
+    """The layer or input whose tensor an operand is, or a part or copy of."""
+    return layer_name(operand.name.partition("@")[0])
+
+
+def plan_facts(plan: Plan, stage_times_s: Sequence[float] | None = None) -> dict[str, list[Any]]:
+    """What the counters do not tell, JSON-serialisable.
+
+    `layers`: per layer that has stages, where its inputs and outputs lie (CMX, DDR, both), its
+    running stages, hardware tiles and tiling modes, stages injected into others, output shape
+    where it is written in one piece.
+    `inserted`: the running stages of no layer, with the tensor they convert and by what they
+    share their row's time: their own times, else the elements they convert; what is injected
+    into another stage is in that one's time. `inside`: layers that ran only inside stages of
+    others.
+    """
+    times_s = dict(zip((stage.name for stage in plan.stages), stage_times_s or (), strict=False))
+    stages: dict[str, list[Stage]] = defaultdict(list)
+    readers: dict[str, set[str]] = defaultdict(set)
+    for stage in without_injected(plan):
+        stages[stage.layer].append(stage)
+        for operand in stage.inputs:
+            readers[operand.name].add(stage.layer)
+    inserted = stages.pop("", [])
+    layers = [
+        _layer_facts(name, members, {operand for operand, by in readers.items() if by - {name}})
+        for name, members in stages.items()
+        if any(stage.execution >= 0 for stage in members)
+    ]
+    return {
+        "layers": layers,
+        "inserted": [
+            {
+                "name": stage.name,
+                "type": stage.type,
+                "converts": _original(stage.inputs[0]),
+                "weight": times_s.get(stage.name, stage.inputs[0].elements),
+            }
+            for stage in inserted
+            if stage.execution >= 0 and stage.injected_into is None
+        ],
+        "inside": [
+            each["layer"]
+            for each in layers
+            if each["stages"] and each["injected"] == each["stages"]
+        ],
+    }
