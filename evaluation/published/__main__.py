@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from evaluation.published.data_set import DataSet
+from evaluation.published.ncs2_mapping_tables import write_ncs2_mapping
+from evaluation.published.platforms import missing_toolchain
 from evaluation.published.registry import DATA_SETS, SHIPPED
 from evaluation.published.results import Result, evaluate_data_set
 from evaluation.published.tables import write_mapping, write_result, write_summary
@@ -33,6 +35,19 @@ def _chosen(names: list[str] | None, folder: Path) -> list[DataSet]:
         files = legal({data_set.file for data_set in DATA_SETS.values()})
         raise SchemaError(f"{folder}: holds no file of published measurements; legal: {files}")
     return found
+
+
+def _with_toolchain(chosen: list[DataSet], console: Console) -> list[DataSet]:
+    """The sets whose platform has its toolchain; one line per platform that lacks it."""
+    lacks = {one.platform: missing_toolchain(one.platform) for one in chosen}
+    for platform, reason in lacks.items():
+        if reason is not None:
+            names = ", ".join(one.name for one in chosen if one.platform == platform)
+            console.print(f"{names}: skipped, {reason}", markup=False, highlight=False)
+    kept = [one for one in chosen if lacks[one.platform] is None]
+    if not kept:
+        raise SchemaError("no data set is left whose platform has its toolchain")
+    return kept
 
 
 def _show(result: Result, console: Console) -> None:
@@ -74,7 +89,7 @@ def published(
     """
     console = Console(file=sys.stderr)
     results = []
-    chosen = _chosen(data_set, data)
+    chosen = _with_toolchain(_chosen(data_set, data), console)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -93,6 +108,7 @@ def published(
             _show(result, console)
     if not data_set:
         write_mapping(data, output / "edge_tpu_mapping")
+        console.print(write_ncs2_mapping(data, output / "ncs2_mapping"), markup=False)
     _, markdown = write_summary(results, output)
     typer.echo(markdown)
 

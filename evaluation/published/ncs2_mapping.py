@@ -18,8 +18,9 @@ import pandas as pd
 
 from evaluation.published.data_set import Row, read_rows
 from graph_gen.published import build_published
+from hardware_modules.ncs2_plan import graph_plan
 from hardware_modules.ncs2_report import EXECUTED, EXTRA, NOT_RUN, OPTIMIZED_OUT, layer_rows
-from hardware_modules.ncs2_toolchain import Toolchain, graph_plan
+from hardware_modules.ncs2_toolchain import Toolchain
 from simulators.ncs2.plan import Plan, Stage
 from strata.errors import StrataError
 from strata.graph import Graph
