@@ -120,7 +120,7 @@ class DataSet:
     name: str
     title: str
     device: str
-    platform: Literal["dpu", "edge_tpu"]
+    platform: Literal["dpu", "edge_tpu", "ncs2"]
     hardware: str
     file: str
     columns: tuple[str, ...]

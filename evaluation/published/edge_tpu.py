@@ -127,7 +127,7 @@ CORAL_PCIE = DataSet(
 )
 
 
-def _cell_group(cell: str) -> str:
+def cell_group(cell: str) -> str:
     """Cells that differ in dead branches alone are one network."""
     try:
         edges = live_edges(parse_architecture(cell))
@@ -150,7 +150,7 @@ def _reads_cells(column: str, set_up: str) -> Read:
                 f"NAS-Bench-201 {number}",
                 column,
                 set_up,
-                group=_cell_group(cell),
+                group=cell_group(cell),
                 build_name=f"NAS-Bench-201 {cell}",
             ),
         )

@@ -36,9 +36,21 @@ class Platform(Protocol):
     ) -> float: ...
 
 
+# A platform whose toolchain is not of this package is wrapped for the harness.
+_WRAPPED = {"ncs2": "evaluation.published.ncs2_platform"}
+
+
 def find_platform(name: str) -> Platform:
-    """The package of a simulated platform."""
-    return import_module(f"simulators.{name}")
+    """The package of a simulated platform, or what wraps it."""
+    return import_module(_WRAPPED.get(name, f"simulators.{name}"))
+
+
+def missing_toolchain(name: str) -> str | None:
+    """One line that says what a platform's own toolchain lacks, or None."""
+    if name not in _WRAPPED:
+        return None
+    lacks: str | None = import_module(_WRAPPED[name]).missing()
+    return lacks
 
 
 @dataclass(frozen=True, slots=True)
