@@ -27,11 +27,7 @@ if TYPE_CHECKING:
 FALLBACK_KIND = "roofline"
 _LEAST_UTILISATION = 0.1
 NO_MODEL = "none"
-_PLACED = {
-    "host": "on the host",
-    "streamed": "weights fetched in every run",
-    "off_chip": "reads what did not stay on the chip",
-}
+_PLACED = {"host": "on the host", "streamed": "weights fetched in every run"}
 _OPS, _BYTES = FEATURES.index("ops"), FEATURES.index("bytes")
 
 

@@ -14,10 +14,9 @@ from strata import operations as op
 from strata.layer import Layer
 from strata.work import Work, weight_elements
 
-# How a toolchain may run a layer other than in its ordinary way: on the accelerator's host, with
-# weights that its memory cannot keep and that are fetched in every run, or reading activations
-# that did not stay on the chip.
-PLACEMENTS = ("host", "streamed", "off_chip")
+# How a toolchain may run a layer other than in its ordinary way: on the accelerator's host, or
+# with weights that its memory cannot keep and that are fetched in every run.
+PLACEMENTS = ("host", "streamed")
 
 
 @dataclass(frozen=True, slots=True)

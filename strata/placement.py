@@ -6,12 +6,9 @@ on the rest of the network. A tree per operation and placement, on the layer's f
 what the network asks for beside it, says which layers; each placement has layer models of its own.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-
-import numpy as np
 
 from strata.execution import FEATURES, PLACEMENTS, ExecutedLayer, features, geometry
 from strata.forest import Forest, tree_value
@@ -31,21 +28,11 @@ MEMORY_FEATURES: tuple[str, ...] = (
     "largest_working_set_bytes",
 )
 
-# How crowded an activation memory is while what a layer reads waits in it.
-CROWDING_FEATURES: tuple[str, ...] = (
-    "read_bytes",
-    "read_age",
-    "read_consumers",
-    "live_until_read_bytes",
-    "live_in_life_bytes",
-)
-
 PLACEMENT_FEATURES: tuple[str, ...] = (
     *FEATURES,
     *MEMORY_FEATURES,
     "producer_on_host",
     "earlier_on_host",
-    *CROWDING_FEATURES,
 )
 
 
@@ -88,47 +75,6 @@ def _padded(layer: ExecutedLayer, weight_bytes: int, padding: int) -> int:
     return weight_bytes * (-(-filters // padding) * padding) // filters
 
 
-def _crowding(
-    executed: Sequence[ExecutedLayer], owner: Mapping[str, str], written_bytes: Sequence[int]
-) -> dict[str, tuple[float, ...]]:
-    """Values of CROWDING_FEATURES by executed layer.
-
-    A tensor lives from the layer that writes it to the last that reads it. Of a layer's operands
-    the one written first counts; what the network is given lies outside and has zeros.
-    """
-    place = {layer.name: i for i, layer in enumerate(executed)}
-    reads = [
-        sorted(
-            {
-                place[owner[name]]
-                for inner in layer.layers
-                for name in inner.inputs
-                if owner.get(name, layer.name) != layer.name
-            }
-        )
-        for layer in executed
-    ]
-    consumers = Counter(i for sources in reads for i in sources)
-    last = {source: reader for reader, sources in enumerate(reads) for source in sources}
-    live = np.zeros(len(executed))
-    for i, size in enumerate(written_bytes):
-        live[i : last.get(i, i) + 1] += size
-    found = {}
-    for i, (layer, sources) in enumerate(zip(executed, reads, strict=True)):
-        if not sources:
-            found[layer.name] = (0.0,) * len(CROWDING_FEATURES)
-            continue
-        first = sources[0]
-        found[layer.name] = (
-            float(written_bytes[first]),
-            float(i - first),
-            float(consumers[first]),
-            float(live[first : i + 1].max()),
-            float(live[first : last[first] + 1].max()),
-        )
-    return found
-
-
 class Surroundings:
     """What a network asks for beside each layer. Layers are placed one by one, in their order.
 
@@ -154,7 +100,6 @@ class Surroundings:
             for i, layer in enumerate(executed):
                 self._claims[layer.name] += [sizes[i], total, in_order[i], by_size[i]]
         self._working_set = max((work.input_bytes + work.output_bytes for work in works), default=0)
-        self._crowding = _crowding(executed, self._owner, [work.output_bytes for work in works])
         self._on_host: set[str] = set()
 
     def row(self, layer: ExecutedLayer) -> list[float]:
@@ -166,7 +111,6 @@ class Surroundings:
             self._working_set,
             not self._on_host.isdisjoint(reads),
             bool(self._on_host),
-            *self._crowding[layer.name],
         ]
 
     def stream(self, placed: Sequence[ExecutedLayer], memory: Memory) -> tuple[ExecutedLayer, ...]:

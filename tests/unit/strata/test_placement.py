@@ -110,23 +110,3 @@ def test_weights_of_the_host_take_no_room():
     trees["*->host"] = split("producer_on_host", 0.5, 0.0, 1.0)
     placed = place(executed(network()), trees, Memory(4.0 * 112, 1e9, 1, largest_first=True))
     assert [layer.placement for layer in placed] == ["", "host", "host", ""]
-
-
-def test_how_crowded_a_memory_is_while_a_tensor_waits_by_hand():
-    layers = executed(network())
-    surroundings = Surroundings(layers)
-    rows = {
-        layer.name: dict(zip(PLACEMENT_FEATURES, surroundings.row(layer), strict=True))
-        for layer in layers
-    }
-    of_8, of_16 = 4 * 64 * 8, 4 * 64 * 16  # bytes of the outputs: first, odd and beside; second
-    # order: first, odd, second, beside; first's output waits for beside while the others are made
-    assert rows["first"]["read_bytes"] == rows["first"]["live_in_life_bytes"] == 0
-    assert rows["odd"]["read_age"] == 1
-    assert rows["odd"]["read_consumers"] == 2
-    assert rows["odd"]["live_until_read_bytes"] == of_8 + of_8
-    assert rows["odd"]["live_in_life_bytes"] == of_8 + of_8 + of_16
-    assert rows["second"]["read_bytes"] == of_8
-    assert rows["second"]["live_until_read_bytes"] == of_8 + of_8 + of_16
-    assert rows["beside"]["read_age"] == 3
-    assert rows["beside"]["live_until_read_bytes"] == of_8 + of_8 + of_16
