@@ -43,7 +43,7 @@ def plan_cases(
 @exits_cleanly
 def make_plan(
     config: Annotated[Path, typer.Option(help="Run configuration, YAML.")],
-    platform: Annotated[str, typer.Option(help="One of the configuration's platforms.")],
+    platform: Annotated[str, typer.Option(help="A file's name in platforms/ beside it.")],
     output: Annotated[Path, typer.Option(help="Plan to write, one case per line.")],
     phase: Annotated[Phase | None, typer.Option(help="Only this phase.")] = None,
     unrolling: Annotated[
@@ -56,11 +56,10 @@ def make_plan(
     --phase sweeps --output sweeps.jsonl
     """
     run = load_config(config)
-    if platform not in run.platforms:
-        raise SchemaError(
-            f"{config}: platform '{platform}' is not in it; legal: {legal(run.platforms)}"
-        )
     file = platform_file(config, platform)
+    if not file.exists():
+        described = legal(sorted(path.stem for path in file.parent.glob("*.yaml")))
+        raise SchemaError(f"{file}: no platform '{platform}' is described; legal: {described}")
     cases = plan_cases(load_platform(file).apply(run, file), phase, unrolling)
     write_plan(cases, output)
     kernels = sum(case.settings.get("kernels", 0) for case in cases)

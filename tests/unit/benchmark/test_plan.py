@@ -173,5 +173,5 @@ def test_the_command_writes_a_plan_and_refuses_in_one_line(tmp_path: Path) -> No
         app, [*arguments, "--platform", "abacus", "--output", str(tmp_path / "no.jsonl")]
     )
     assert refused.exit_code == 2
-    assert "platform 'abacus' is not in it; legal: dpu_zcu102, openvino_cpu" in refused.output
+    assert "no platform 'abacus' is described; legal: dpu_zcu102, " in refused.output
     assert not (tmp_path / "no.jsonl").exists()
