@@ -1,6 +1,6 @@
 """Time of stages beside the engine: DMA copies, and software on the SHAVE cores."""
 
-from math import prod
+from math import prod, sqrt
 
 from simulators.ncs2.engine import rows_of
 from simulators.ncs2.hardware_model import Ncs2
@@ -40,12 +40,21 @@ def copy_s(stage: Stage, hardware: Ncs2) -> float:
     return hardware.copy_start_s + moved_s
 
 
+def _depth(first: Operand, second: Operand, product: Operand) -> float:
+    """The inner dimension k of a product of (batch, m, k) and (batch, k, n), either transposed or
+    not: elements are b m k, b k n and b m n. Without rows and columns the batch is m.
+    """
+    planes = {"W", "H"} & product.dims.keys()
+    batch = prod(size for axis, size in product.dims.items() if axis not in planes and planes)
+    return sqrt(first.elements * second.elements / (product.elements * max(batch, 1)))
+
+
 def _taps(stage: Stage, output: Operand) -> float:
     """Multiply-accumulates, or window elements, per output element."""
     if stage.type in _WINDOWS and len(stage.inputs) > 1:
         return max(stage.inputs[1].elements / max(output.dims.get("C", 1), 1), 1.0)
-    if stage.type in _PRODUCTS:
-        return max(stage.inputs[0].elements / max(stage.inputs[0].dims.get("N", 1), 1), 1.0)
+    if stage.type in _PRODUCTS and len(stage.inputs) > 1:
+        return max(_depth(stage.inputs[0], stage.inputs[1], output), 1.0)
     if stage.type in _POOLINGS:
         return float(max(prod(stage.attributes.get(f"kernelSize{axis}", 1) for axis in "XY"), 1))
     if stage.type in _REDUCTIONS:

@@ -120,6 +120,28 @@ def test_windows_in_software_count_their_taps():
     assert one(stage) == pytest.approx(20_000 + 128 * (4 + 144 * 0.5))
 
 
+@pytest.mark.parametrize("heads", [1, 8])
+@pytest.mark.parametrize("turned", [False, True])
+def test_products_count_their_inner_dimension_in_every_batch(heads, turned):
+    # 64 x 128 by 128 x 32, the second perhaps transposed
+    second = (heads, 32, 128) if turned else (heads, 128, 32)
+    stage = other(
+        "GEMM", [tensor((heads, 64, 128)), tensor(second)], [tensor((heads, 64, 32))], shaves=1
+    )
+    assert one(stage) == pytest.approx(20_000 + heads * 64 * 32 * (4 + 128 * 0.5))
+
+
+def test_a_dense_layer_in_software_counts_its_inputs():
+    # 100 inputs, 10 outputs, two vectors
+    rows = [
+        Operand(n, "x", "FP16", {"C": c, "N": 2}, {"C": 2}, "CMX")
+        for n, c in (("a", 100), ("c", 10))
+    ]
+    kernel = Operand("w", "Const", "FP16", {"C": 1000}, {"C": 2}, "Blob")
+    stage = other("FC", [rows[0], kernel], [rows[1]], shaves=1)
+    assert one(stage) == pytest.approx(20_000 + 20 * (4 + 100 * 0.5))
+
+
 def test_stages_that_do_nothing_take_no_time():
     stub = other("StubConcat", [tensor((4, 4, 4))], [tensor((4, 4, 4))], execution=-1)
     relu = other("Relu", [tensor((1, 1, 1))], [tensor((1, 1, 1))], shaves=1, execution=0)
