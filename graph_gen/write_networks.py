@@ -1,4 +1,4 @@
-"""Commands: write networks of the zoo, or of NASBench-101's cell space, as Strata JSON."""
+"""Commands: write networks of the zoo, of NASBench-101's cell space, or unseen ones, as JSON."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from graph_gen.nasbench import sample
+from graph_gen.published_ncs2 import UNSEEN
 from graph_gen.zoo import ZOO
 from strata.console import exits_cleanly
 from strata.errors import SchemaError, legal
@@ -42,6 +43,19 @@ def nasbench(
     """
     for index, graph in enumerate(sample(count, seed=seed)):
         save_graph(graph, folder / f"nasbench_{seed}_{index}.json")
+
+
+@commands.command()
+@exits_cleanly
+def unseen(
+    folder: Annotated[Path, typer.Argument(help="Folder for NAME.json.")],
+) -> None:
+    """Write the ten further networks that mapping models are judged by.
+
+    Example: python -m graph_gen.write_networks unseen networks/unseen
+    """
+    for name, build in UNSEEN.items():
+        save_graph(build(), folder / f"{name}.json")
 
 
 if __name__ == "__main__":

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from evaluation.published.data_set import read_rows
 from evaluation.published.ncs2_mapping import FILES
 from evaluation.published.registry import SHIPPED
+from graph_gen import write_networks
 from graph_gen.published import build_published
 from graph_gen.published_ncs2 import PROFILED, UNSEEN
 from strata.graph import Graph
+from strata.graph_json import load_graph
 
 # Figures of the profiled graphs, channels last, -1 for the batch; operations are two per MAC.
 FIXTURE = Path(__file__).parent / "data" / "ncs2_layers.csv"
@@ -96,3 +99,11 @@ def test_the_unseen_networks_have_their_known_operations() -> None:
     for name, expected in known.items():
         assert gigaoperations(UNSEEN[name]()) == pytest.approx(expected, rel=0.02)
     assert len(UNSEEN) == 10
+
+
+def test_the_unseen_networks_are_written(tmp_path):
+    done = CliRunner().invoke(write_networks.commands, ["unseen", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    written = {path.stem: load_graph(path) for path in tmp_path.glob("*.json")}
+    assert written.keys() == UNSEEN.keys()
+    assert written["resnet34"].work.macs > 3.6e9
