@@ -87,6 +87,9 @@ class Sampling(Section):
     aligned_channels: Share = Field(
         default=0.94, description="share of channel counts divisible by 8"
     )
+    heavy_share: Share = Field(
+        default=0.0, description="share of convolutions as large as detectors' and VGG's"
+    )
     macs_limit: Whole = Field(default=350_000_000, description="most MACs of one kernel")
     network_macs_limit: Whole = Field(default=2_000_000_000, description="most MACs of one network")
     elements_limit: Whole = Field(default=4_000_000, description="most elements of one tensor")
@@ -205,7 +208,9 @@ def load_config(path: Path | str, platforms: Any = None) -> RunConfig:
     Raises SchemaError with one line per fault: file, path of the key, value, what is legal.
     """
     data = read_yaml(Path(path))
-    return validate(Path(path), RunConfig, data | ({"platforms": platforms} if platforms else {}))
+    if platforms is not None:
+        data["platforms"] = platforms
+    return validate(Path(path), RunConfig, data)
 
 
 def load_platform(path: Path | str) -> PlatformConfig:
@@ -219,8 +224,15 @@ def load_platform(path: Path | str) -> PlatformConfig:
 
 
 def platform_file(config_file: Path | str, platform: str) -> Path:
-    """Where a run's platform is described: `platforms/<name>.yaml` beside the configuration."""
-    return Path(config_file).parent / "platforms" / f"{platform}.yaml"
+    """Where a run's platform is described: `platforms/<name>.yaml` beside the configuration.
+
+    SchemaError, one line, if there is no such file.
+    """
+    path = Path(config_file).parent / "platforms" / f"{platform}.yaml"
+    if not path.is_file():
+        described = legal(each.stem for each in path.parent.glob("*.yaml"))
+        raise SchemaError(f"{path}: no platform '{platform}' is described; legal: {described}")
+    return path
 
 
 def schema_text() -> str:

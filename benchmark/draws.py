@@ -15,6 +15,7 @@ from graph_gen.benchmarks import BENCHMARKS
 Row = dict[str, Any]
 
 _COMMON_EXTENTS = (7, 8, 10, 13, 14, 16, 17, 19, 20, 26, 28, 32, 35, 40, 52, 56, 64, 80, 112, 128)
+_HEAVY_EXTENTS = (14, 17, 19, 20, 26, 28, 35, 40, 46, 52, 56, 64, 80, 92, 104, 112, 147, 184, 224)
 _COMMON_SHARE = 0.6
 _SQUARE_SHARE = 0.8
 _SMALL_SHARE = 0.1
@@ -124,7 +125,27 @@ def _inner_convolution(generator: np.random.Generator, sampling: Sampling) -> Ro
     return row
 
 
+def _heavy_convolution(generator: np.random.Generator) -> Row:
+    """Wide layers on large maps: few in most networks, most of the time in some."""
+    height = int(generator.choice(_HEAVY_EXTENTS))
+    row: Row = {
+        "height": height,
+        "width": round(height * 2.0 ** generator.uniform(-0.5, 0.5))
+        if generator.random() > _SQUARE_SHARE
+        else height,
+        "channels": 8 * round(_log_uniform(generator, 64, 1024) / 8),
+        "filters": 8 * round(_log_uniform(generator, 64, 1024) / 8),
+        "kernel": _choose(generator, {1: 0.2, 3: 0.65, 5: 0.05, 7: 0.1}),
+        "stride": _choose(generator, {1: 0.85, 2: 0.15}),
+    }
+    if generator.random() < 2 * _RESIDUAL_SHARE:
+        row["filters"] = row["channels"]
+    return row
+
+
 def _convolution(generator: np.random.Generator, sampling: Sampling) -> Row:
+    if sampling.heavy_share and generator.random() < sampling.heavy_share:
+        return {**_heavy_convolution(generator), "activation": _activation(generator)}
     kind = generator.random()
     if kind < _FIRST_LAYER_SHARE:
         row = _first_layer(generator)

@@ -42,6 +42,8 @@ def measure_chunk(
         f"{summary.device_s / max(summary.wall_s, 1e-12):.0%} of it on the device: {output}",
         err=True,
     )
+    if summary.refused and summary.refused == summary.points:
+        typer.echo(f"every point was refused, most often with: {summary.reason}", err=True)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -75,10 +76,14 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What became of a chunk; times in seconds, over the rows measured now and before."""
+    """What became of a chunk; times in seconds, over the rows measured now and before.
+
+    `reason` is the commonest one of the refusals, empty without any.
+    """
 
     points: int
     refused: int
+    reason: str
     resumed: int
     wall_s: float
     device_s: float
@@ -382,9 +387,12 @@ def measure_cases(cases: Sequence[BenchmarkCase], job: Job, output: Path, device
     rows = [{**journal.rows[key], "tags": case.tags} for key, case in wanted.items()]
     _write(rows, output)
     journal.path.unlink()
+    refusals = Counter(row["profile"]["refusal"] for row in rows)
+    del refusals[None]
     return Summary(
         points=len(rows),
-        refused=sum(row["profile"]["refusal"] is not None for row in rows),
+        refused=refusals.total(),
+        reason=max(refusals, key=refusals.__getitem__, default=""),
         resumed=len(wanted) - len(missing),
         wall_s=sum(row["wall_s"] for row in rows),
         device_s=sum(row["device_s"] for row in rows),

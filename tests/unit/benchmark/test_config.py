@@ -106,6 +106,14 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_config(tmp_path / "absent.yaml")
 
 
+def test_a_platform_without_a_file_is_named_beside_those_that_have_one(tmp_path: Path) -> None:
+    (tmp_path / "platforms").mkdir()
+    (tmp_path / "platforms" / "board.yaml").write_text("module: 'null'\n")
+    assert platform_file(tmp_path / "run.yaml", "board").exists()
+    with pytest.raises(SchemaError, match=r"nope.yaml: no platform 'nope' is .*; legal: board$"):
+        platform_file(tmp_path / "run.yaml", "nope")
+
+
 def test_a_platform_is_named_after_its_file(tmp_path: Path) -> None:
     path = tmp_path / "board.yaml"
     path.write_text("module: 'null'\noptions: {node_s: 1.0e-6}\n")
@@ -129,6 +137,8 @@ def test_other_platforms_may_stand_in_for_the_files(tmp_path: Path) -> None:
     assert load_config(path).platforms == load_config(path, None).platforms
     with pytest.raises(SchemaError, match="key 'platforms' is 'null'"):
         load_config(path, "null")
+    with pytest.raises(SchemaError, match="key 'platforms' is "):
+        load_config(path, [])
 
 
 def test_a_platform_asks_for_its_own_networks(tmp_path: Path) -> None:

@@ -291,5 +291,23 @@ def test_the_command_measures_a_chunk(tmp_path: Path) -> None:
     assert failed.stderr == "error: chunk 2 of 2: legal: 0 to 1\n"
 
 
+def test_a_chunk_of_which_nothing_was_measured_says_why(tmp_path: Path) -> None:
+    cases = [make_case("add", {"height": 4, "width": 4, "channels": c}) for c in (8, 16)]
+    write_plan(cases, tmp_path / "plan.jsonl")
+    (tmp_path / "stick.yaml").write_text("module: ncs2_simulated\noptions: {toolchain: nowhere}\n")
+    command = [sys.executable, "-m", "benchmark.measure_chunk", "--plan", "plan.jsonl"]
+    done = subprocess.run(
+        [*command, "--platform-file", "stick.yaml", "--output", "shard.jsonl"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr  # a refusal is data
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("every point was refused, most often with: the NCS2 toolchain ")
+    assert "make ncs2-toolchain" in last
+
+
 def test_the_registry_is_the_default() -> None:
     assert Job("null", {}).create is create

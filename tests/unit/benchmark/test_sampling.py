@@ -151,3 +151,30 @@ def test_identified_dimensions_are_read(tmp_path: Path) -> None:
     path.write_text('{"convolution": 3}')
     with pytest.raises(ArtefactError, match=r"unrolling.json: not an unrolling file"):
         read_unrolling(path)
+
+
+def test_heavy_convolutions_are_drawn_where_they_are_asked_for() -> None:
+    limits = {"macs_limit": 8_000_000_000, "elements_limit": 16_000_000, "data_set": "base"}
+
+    def heavy(share: float) -> int:
+        sampling = Sampling(heavy_share=share, **limits)
+        rows = [sample_case("convolution", i, 1, sampling, {}).settings for i in range(100)]
+        return sum(row["channels"] >= 64 and row["filters"] >= 64 for row in rows)
+
+    assert heavy(1.0) == 100
+    assert heavy(0.0) < heavy(0.5) < 100
+
+
+def test_usual_pairs_of_convolution_and_pooling_reach_beyond_row_buffers() -> None:
+    sampling = Sampling(elements_limit=16_000_000, data_set="base")
+    rows = [sample_case("pooled", i, 1, sampling, {}).settings for i in range(400)]
+    usual = [
+        row
+        for row in rows
+        if (row["kernel"], row["pool_kernel"], row["pool_stride"], row["kind"]) == (3, 2, 2, "max")
+    ]
+    assert len(usual) > 200
+    for side in ("height", "width"):
+        long = [row for row in usual if row[side] >= 640]
+        assert any(row[side] % 4 == 0 for row in long)
+        assert any(row[side] % 4 for row in long)
