@@ -26,6 +26,8 @@ CONFIG_FILE = (
 )
 try:
     RUN = load_config(CONFIG_FILE, config.get("platforms"))
+    for name in RUN.platforms:
+        load_platform(platform_file(CONFIG_FILE, name))
 except StrataError as error:
     raise WorkflowError(str(error))
 

@@ -11,12 +11,14 @@ from typing import Any
 
 from hardware_modules.base import Report, check_runs, read_options, refuse
 from hardware_modules.host import host
-from hardware_modules.ncs2_plan import graph_record, name_parts, plan_facts
+from hardware_modules.ncs2_plan import graph_record, name_layers, plan_facts
 from hardware_modules.ncs2_report import EXECUTED, CounterRow, write_counters
 from hardware_modules.ncs2_toolchain import Toolchain, missing
 from hardware_modules.simulated_ncs2 import (
     COUNTERS,
     TOOLCHAIN_OPTIONS,
+    check_batch,
+    limit_s,
     make_toolchain,
     not_buildable,
     parse_report,
@@ -33,21 +35,21 @@ _DECIMALS = 6
 
 @dataclass(slots=True)
 class Ncs2Compiled:
-    """A graph, the compiler's plan, what it calls layers of its own, and the history of runs."""
+    """A graph, the compiler's plan, what its names of layers mean, and the history of runs."""
 
     graph: Graph
     plan: Plan
-    parts: Mapping[str, str]
+    names: Mapping[str, str]
     runs: list[dict[str, Any]] = field(default_factory=list)
 
 
-def _row_name(name: str, parts: Mapping[str, str]) -> str:
-    """A counter's name with the compiler's own layers named after the graph's."""
-    return ",".join(parts.get(part, part) for part in name.split(","))
+def _row_name(name: str, names: Mapping[str, str]) -> str:
+    """A counter's name in the graph's terms."""
+    return ",".join(names.get(part, part) for part in name.split(","))
 
 
 def counter_rows(
-    runs: Sequence[Mapping[str, Any]], parts: Mapping[str, str]
+    runs: Sequence[Mapping[str, Any]], names: Mapping[str, str]
 ) -> tuple[CounterRow, ...]:
     """Rows of the benchmark tool's report: means over the runs, in its order."""
     times_us: dict[str, list[int]] = {}
@@ -63,7 +65,7 @@ def counter_rows(
     )
     return tuple(
         CounterRow(
-            _row_name(layer["name"], parts),
+            _row_name(layer["name"], names),
             layer["status"],
             layer["layer_type"],
             layer["execution_type"],
@@ -88,6 +90,7 @@ class Ncs2Module:
     def from_options(cls, options: Mapping[str, Any]) -> "Ncs2Module":
         """Options: toolchain (the environment's folder), compile_limit_s, run_limit_s."""
         settings = read_options("ncs2", options, DEFAULTS)
+        limit_s("ncs2", settings, "run_limit_s")
         return cls(make_toolchain("ncs2", settings, fast_clock=False), settings)
 
     def supports(self, graph: Graph) -> str | None:
@@ -107,19 +110,26 @@ class Ncs2Module:
         self.device = str(devices[0])
         return None
 
-    def _ask(self, request: Mapping[str, Any], graph: Graph, limit_s: float) -> dict[str, Any]:
+    def _ask(self, request: Mapping[str, Any], graph: Graph, within_s: float) -> dict[str, Any]:
         try:
-            return self.toolchain.ask(request, limit_s)
+            return self.toolchain.ask(request, within_s)
         except UnsupportedLayer as error:
             self.loaded, self.device = None, ""
-            raise UnsupportedLayer(f"{self.name}: graph '{graph.name}': {error}") from None
+            raise self._refusal(graph, error) from None
+
+    def _refusal(self, graph: Graph, error: UnsupportedLayer) -> UnsupportedLayer:
+        return UnsupportedLayer(f"{self.name}: graph '{graph.name}': {error}")
 
     def compile(self, graph: Graph) -> Ncs2Compiled:
-        """Compile and load; UnsupportedLayer in the plugin's own words."""
+        """Compile and load; UnsupportedLayer in the plugin's own words, or for several images."""
         refuse(self, graph)
-        answer = self._load(graph)
-        plan, parts = name_parts(answer["plan"], graph)
-        self.loaded = Ncs2Compiled(graph, plan, parts)
+        self.loaded = None
+        plan, names = name_layers(self._load(graph)["plan"], graph)
+        try:
+            check_batch(plan, graph)
+        except UnsupportedLayer as error:
+            raise self._refusal(graph, error) from None
+        self.loaded = Ncs2Compiled(graph, plan, names)
         return self.loaded
 
     def _load(self, graph: Graph) -> dict[str, Any]:
@@ -137,7 +147,7 @@ class Ncs2Module:
         for number, run in enumerate(answer["runs"]):
             compiled.runs.append({**run, "warmup": number < warmup})
         timed = [run for run in compiled.runs if not run["warmup"]]
-        rows = counter_rows(timed, compiled.parts)
+        rows = counter_rows(timed, compiled.names)
         return {
             "graph": compiled.graph.name,
             "runs": [

@@ -1,9 +1,9 @@
 """From the rows of a counters report to a profile's nodes; pure functions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
-from hardware_modules.ncs2_plan import compiler_name, layer_of
+from hardware_modules.ncs2_plan import layer_of
 from hardware_modules.ncs2_report import EXECUTED, EXTRA, CounterRow
 from hardware_modules.node_layers import producers, recover_root
 from strata import operations as op
@@ -21,21 +21,19 @@ _REQUIRED = {
 }
 
 
-def _layers_of_row(row: CounterRow, names: Mapping[str, str]) -> list[str]:
-    """Graph layers that a row names; `names` maps what a report may print to layers."""
-    whole = (row.name,) if row.name in names else row.name.split(",")
-    found = (layer_of(part, names) for part in whole)
-    return [names[layer] for layer in dict.fromkeys(found) if layer]
+def _layers_of_row(row: CounterRow, layers: Container[str]) -> list[str]:
+    """Graph layers that a row names."""
+    whole = layer_of(row.name, layers)
+    found = [whole] if whole else [layer_of(part, layers) for part in row.name.split(",")]
+    return [layer for layer in dict.fromkeys(found) if layer]
 
 
 def _held(rows: Sequence[CounterRow], graph: Graph) -> dict[str, list[str]]:
     """Layers by row, in the graph's order, with those whose names were lost."""
-    names = {compiler_name(layer.name): layer.name for layer in graph.layers}
-    names |= {layer.name: layer.name for layer in graph.layers}
     position = {layer.name: index for index, layer in enumerate(graph.layers)}
     held: dict[str, list[str]] = {}
     for row in rows:
-        layers = sorted(_layers_of_row(row, names), key=position.__getitem__)
+        layers = sorted(_layers_of_row(row, position), key=position.__getitem__)
         held[row.name] = [layer for layer in layers if layer not in graph.inputs]
     claimed = {layer for layers in held.values() for layer in layers}
     for row in rows:

@@ -4,43 +4,55 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
-from string import printable
+from string import printable, whitespace
 from typing import Any
 from urllib.parse import quote, unquote
 
 from hardware_modules.ncs2_dump import read_plan
+from simulators.ncs2.engine import HARDWARE_STAGE
 from simulators.ncs2.plan import Operand, Plan, Stage
 from strata.graph import Graph
 from strata.graph_json import graph_to_dict
 
 PART = "//"  # between a layer's name and the part of it that a stage computes
-# What the compiler's dumps, its lists of names and the report's columns give another meaning.
-_SAFE = "".join(sorted(set(printable) - set('%,;"\\@<>[]{}|\t\n\r\v\f')))
+# What names of operands and the compiler's lists of names give another meaning.
+_SAFE = "".join(sorted(set(printable) - set('%,;"\\@<>[]{}|') - set(whitespace)))
+# What the compiler calls the graph's layers, for it would mangle some names.
+_LAYER = re.compile(r"\blayer(\d{5,})")
 _CONSTANT = re.compile(r"(?<![\w/])Constant_\d+(?![\w/])")
 _AXES = "NCDHW"  # outermost first, as graphs have them
 
 
-def compiler_name(layer: str) -> str:
-    """A layer's name as the compiler can give it back; `layer_name` undoes it."""
+def printed_name(layer: str) -> str:
+    """A layer's name inside an operand's or a stage's; `layer_name` undoes it."""
     return quote(layer, safe=_SAFE)
 
 
 def layer_name(name: str) -> str:
-    """The layer that `compiler_name` named so."""
+    """The layer that `printed_name` printed so."""
     return unquote(name)
+
+
+def compiler_names(graph: Graph) -> dict[str, str]:
+    """By layer, the name under which the compiler gets it.
+
+    In the order of the graph's own names: the compiler takes inputs and outputs in that order.
+    """
+    return {name: f"layer{place:05}" for place, name in enumerate(_sorted_names(graph))}
+
+
+def _sorted_names(graph: Graph) -> list[str]:
+    return sorted(layer.name for layer in graph.layers)
 
 
 def graph_record(graph: Graph) -> dict[str, Any]:
     """The graph as the worker reads it."""
-    record = graph_to_dict(graph)
+    record, names = graph_to_dict(graph), compiler_names(graph)
     for layer in record["layers"]:
-        layer["name"] = compiler_name(layer["name"])
-        layer["inputs"] = [compiler_name(name) for name in layer.get("inputs", ())]
-    return {
-        **record,
-        "name": compiler_name(graph.name),
-        "outputs": [compiler_name(name) for name in graph.outputs],
-    }
+        layer["name"] = names[layer["name"]]
+        layer["inputs"] = [names[name] for name in layer.get("inputs", ())]
+    outputs = [names[name] for name in graph.outputs]
+    return {**record, "name": printed_name(graph.name), "outputs": outputs}
 
 
 def layer_of(name: str, layers: Container[str]) -> str | None:
@@ -62,13 +74,12 @@ def _nearest(start: str, steps: Mapping[str, Sequence[str]], layers: Container[s
     return None
 
 
-def _part_names(plan: Plan, graph: Graph) -> dict[str, str]:
-    """Names for the layers into which the compiler split one of the graph: LAYER//1, LAYER//2.
+def _part_names(plan: Plan, layers: Container[str]) -> dict[str, str]:
+    """Names for the layers into which the compiler split one of `layers`: LAYER//1, LAYER//2.
 
     The last of them has the layer's own name, so the others are found upstream of it. The
     compiler numbers them by a counter of its process: their own names differ from run to run.
     """
-    layers = {layer.name for layer in graph.layers}
     own = [stage.layer for stage in plan.stages if stage.layer]
     own = [name for name in dict.fromkeys(own) if layer_of(name, layers) is None]
     if not own:
@@ -95,37 +106,58 @@ def _part_names(plan: Plan, graph: Graph) -> dict[str, str]:
     return parts
 
 
-def _renamed(plan: Plan, names: Mapping[str, str]) -> Plan:
-    """The plan with other names of original layers."""
-    if all(new == old for old, new in names.items()):
-        return plan
-    stages = (replace(each, layer=names.get(each.layer, each.layer)) for each in plan.stages)
-    return replace(plan, stages=tuple(stages))
+def _translated(name: str, layers: Sequence[str]) -> str:
+    """A name of the compiler's with the graph's layers' names in it."""
+
+    def ours(found: re.Match[str]) -> str:
+        place = int(found[1])
+        return layers[place] if place < len(layers) else found[0]
+
+    return _LAYER.sub(ours, name)
 
 
-def graph_plan(dump: str) -> Plan:
-    """The plan in a dump, with the graph's own layer names.
+def graph_plan(dump: str, graph: Graph) -> Plan:
+    """The plan in a dump, with the graph's own names: printed ones in names of operands and stages.
 
     Without the graph's number in its process: the same graph has the same plan everywhere.
     """
     plan = read_plan(dump)
+    layers = _sorted_names(graph)
+    printed = [printed_name(name) for name in layers]
+
+    def operands(given: Sequence[Operand]) -> tuple[Operand, ...]:
+        return tuple(replace(each, name=_translated(each.name, printed)) for each in given)
+
+    stages = tuple(
+        replace(
+            stage,
+            name=_translated(stage.name, printed),
+            layer=_translated(stage.layer, layers),
+            inputs=operands(stage.inputs),
+            outputs=operands(stage.outputs),
+            injected_into=stage.injected_into and _translated(stage.injected_into, printed),
+        )
+        for stage in plan.stages
+    )
     attributes = {key: value for key, value in plan.attributes.items() if key != "index"}
-    plan = replace(plan, attributes=attributes)
-    return _renamed(plan, {stage.layer: layer_name(stage.layer) for stage in plan.stages})
+    return Plan(layer_name(plan.network), stages, attributes)
 
 
-def name_parts(dump: str, graph: Graph) -> tuple[Plan, dict[str, str]]:
+def name_layers(dump: str, graph: Graph) -> tuple[Plan, dict[str, str]]:
     """The plan in a dump of the graph's final form, layers of the compiler's own named as parts,
-    and what they were called. Its own constants get numbers in the order of the dump."""
-    parts = _part_names(graph_plan(dump), graph)
-    names = {own: compiler_name(part) for own, part in parts.items()}
-    for own in dict.fromkeys(_CONSTANT.findall(dump)):
-        if own not in graph:
-            names[own] = f"constant{len(names)}"
-    if names:
-        own_names = re.compile(rf"(?<![\w/])(?:{'|'.join(map(re.escape, names))})(?![\w/])")
-        dump = own_names.sub(lambda found: names[found[0]], dump)
-    return graph_plan(dump), parts
+    and what its names of layers mean. Its own constants get numbers in the order of the dump."""
+    ours = compiler_names(graph)
+    own = _part_names(read_plan(dump), set(ours.values()))
+    meaning = {name: layer for layer, name in ours.items()}
+    for name, part in own.items():
+        layer, _, number = part.rpartition(PART)
+        meaning[name] = f"{meaning[layer]}{PART}{number}"
+    for name in dict.fromkeys(_CONSTANT.findall(dump)):
+        own[name] = f"constant{len(own)}"
+    if own:
+        names = re.compile(rf"(?<![\w/])(?:{'|'.join(map(re.escape, own))})(?![\w/])")
+        dump = names.sub(lambda found: own[found[0]], dump)
+    return graph_plan(dump, graph), meaning
 
 
 def _shape(operand: Operand) -> list[int]:
@@ -154,8 +186,8 @@ def _layer_facts(name: str, stages: Sequence[Stage], elsewhere: set[str]) -> dic
         for each in stage.outputs
         if each.usage != "Temp" and (each.name not in used or each.name in elsewhere)
     ]
-    running = [stage for stage in stages if stage.execution >= 0]
-    tiles = [stage for stage in running if stage.type == "MyriadXHwOp"]
+    running = [stage for stage in stages if stage.runs]
+    tiles = [stage for stage in running if stage.type == HARDWARE_STAGE]
     modes = {str(tile.attributes.get("tiling", {}).get("mode", "")) for tile in tiles}
     return {
         "layer": name,
@@ -216,7 +248,7 @@ def plan_facts(plan: Plan, stage_times_s: Sequence[float] | None = None) -> dict
     layers = [
         _layer_facts(name, members, {operand for operand, by in readers.items() if by - {name}})
         for name, members in stages.items()
-        if any(stage.execution >= 0 for stage in members)
+        if any(stage.runs for stage in members)
     ]
     return {
         "layers": layers,
@@ -228,7 +260,7 @@ def plan_facts(plan: Plan, stage_times_s: Sequence[float] | None = None) -> dict
                 "weight": times_s.get(stage.name, stage.inputs[0].elements),
             }
             for stage in inserted
-            if stage.execution >= 0 and stage.injected_into is None
+            if stage.runs and stage.injected_into is None
         ],
         "inside": [
             each["layer"]

@@ -7,6 +7,8 @@ the rules.
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from string import printable, whitespace
+from urllib.parse import quote, unquote
 
 from hardware_modules.report_text import check_total, fault, number
 from simulators.ncs2.plan import Plan, Stage
@@ -27,6 +29,7 @@ _COLUMNS = (
     "cpuTime (ms)",
 )
 _TOTAL = "Total"
+_SAFE = "".join(sorted(set(printable) - set(whitespace) - {"%"}))  # a row stays one line
 _MERGED_ACTIVATIONS = {
     "relu": "ReLU",
     "leaky_relu": "ReLU",
@@ -58,23 +61,24 @@ def _execution_type(stage: Stage, injected: Sequence[Stage]) -> str:
 
 
 def _executed_rows(plan: Plan, stage_times_s: Sequence[float]) -> dict[str, CounterRow]:
-    """Rows of the stages that run, by layer, in the order of execution."""
+    """Rows of the stages that run, by layer ("" for added ones), in the order of execution."""
     injected: dict[str, list[int]] = defaultdict(list)
     for index, stage in enumerate(plan.stages):
         if stage.injected_into is not None:
             injected[stage.injected_into].append(index)
     rows: dict[str, CounterRow] = {}
     for index, stage in enumerate(plan.stages):
-        if stage.execution < 0 or stage.injected_into is not None:
+        if not stage.runs or stage.injected_into is not None:
             continue
         inside = injected.get(stage.name, [])
         time_s = stage_times_s[index] + sum(stage_times_s[other] for other in inside)
-        name = stage.layer or EXTRA
-        if name in rows:
-            rows[name] = replace(rows[name], time_s=rows[name].time_s + time_s)
+        layer = stage.layer
+        if layer in rows:
+            rows[layer] = replace(rows[layer], time_s=rows[layer].time_s + time_s)
         else:
             kind = _execution_type(stage, [plan.stages[other] for other in inside])
-            rows[name] = CounterRow(name, EXECUTED, stage.layer_type or EXTRA, kind, time_s)
+            names = layer or EXTRA, EXECUTED, stage.layer_type or EXTRA, kind
+            rows[layer] = CounterRow(*names, time_s)
     return rows
 
 
@@ -100,10 +104,9 @@ def layer_rows(plan: Plan, graph: Graph, stage_times_s: Sequence[float]) -> tupl
     executed = _executed_rows(plan, stage_times_s)
     idle: dict[str, CounterRow] = {}
     for stage in plan.stages:
-        name = stage.layer or EXTRA
-        if stage.execution < 0 and name not in executed:
-            row = CounterRow(name, NOT_RUN, stage.layer_type or EXTRA, stage.type)
-            idle.setdefault(name, row)
+        if not stage.runs and stage.layer not in executed:
+            names = stage.layer or EXTRA, NOT_RUN, stage.layer_type or EXTRA, stage.type
+            idle.setdefault(stage.layer, CounterRow(*names))
     for stage in plan.stages:
         if stage.layer and stage.layer not in executed:  # it ran inside another layer's only
             row = CounterRow(stage.layer, OPTIMIZED_OUT, stage.layer_type, "<none>")
@@ -129,7 +132,8 @@ def write_counters(rows: Iterable[CounterRow], decimals: int = 3) -> str:
     total_s, total_cpu_s = 0.0, 0.0
     for row in rows:
         times = (_milliseconds(each, decimals) for each in (row.time_s, row.cpu_s))
-        lines.append(";".join((row.name, row.status, row.layer_type, row.execution_type, *times)))
+        name = quote(row.name, safe=_SAFE)
+        lines.append(";".join((name, row.status, row.layer_type, row.execution_type, *times)))
         total_s, total_cpu_s = total_s + row.time_s, total_cpu_s + row.cpu_s
     totals = (_milliseconds(each, decimals) for each in (total_s, total_cpu_s))
     return "\n".join([*lines, ";".join((_TOTAL, "", "", "", *totals)), "", ""])
@@ -156,14 +160,14 @@ def _row(fields: Sequence[str], report: str, line: int) -> CounterRow:
     ]
     if min(times_s) < 0:
         fault(report, line, f"column '{_COLUMNS[4]}' is {real}; legal: 0 or more")
-    return CounterRow(name, status, layer_type, execution_type, *times_s)
+    return CounterRow(unquote(name), status, layer_type, execution_type, *times_s)
 
 
 def _read(text: str, report: str) -> tuple[CounterRow, ...]:
     lines = text.rstrip().splitlines()
     if not lines or lines[0].strip() != ";".join(_COLUMNS):
         fault(report, 1, f"no header; legal: {';'.join(_COLUMNS)}")
-    rows: dict[str, CounterRow] = {}
+    rows: dict[tuple[str, bool], CounterRow] = {}
     printed: list[str] = []
     for line, content in enumerate(lines[1:], start=2):
         fields = content.strip().rsplit(";", len(_COLUMNS) - 1)
@@ -176,9 +180,10 @@ def _read(text: str, report: str) -> tuple[CounterRow, ...]:
             check_total(total, parts, report, line, _COLUMNS[4], -3)
             return tuple(rows.values())
         row = _row(fields, report, line)
-        if row.name in rows:
+        key = row.name, row.layer_type == EXTRA
+        if key in rows:
             fault(report, line, f"a second row of layer '{row.name}'")
-        rows[row.name] = row
+        rows[key] = row
         printed.append(fields[4])
     fault(report, len(lines), f"the report ends without a row '{_TOTAL}'")
 

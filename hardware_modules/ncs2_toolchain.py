@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
-from hardware_modules.ncs2_plan import graph_record, name_parts
+from hardware_modules.ncs2_plan import graph_record, name_layers
 from hardware_modules.vendor_tools import own_words
 from simulators.ncs2.plan import Plan
 from strata.errors import StrataError, UnsupportedLayer
@@ -41,13 +41,9 @@ _FAST_CLOCK = "+0 x10000"
 
 @dataclass(frozen=True, slots=True)
 class CompiledPlan:
-    """The compiler's plan of a graph; with `passes`, its dumps after each pass, by name.
-
-    `parts` are the names that `name_parts` gave to layers of the compiler's own.
-    """
+    """The compiler's plan of a graph; with `passes`, its dumps after each pass, by name."""
 
     plan: Plan
-    parts: Mapping[str, str] = field(default_factory=dict)
     passes: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -105,8 +101,12 @@ class Worker:
         # the plugin's own words, and where those about the current request begin
         self._printed: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._begin = 0
+        # ours, because a worker that is ended cannot clear up
+        self._folder = tempfile.TemporaryDirectory(
+            prefix="strata-ncs2-", ignore_cleanup_errors=True
+        )
         self._process = subprocess.Popen(
-            [str(folder / "venv" / "bin" / "python"), str(WORKER)],
+            [str(folder / "venv" / "bin" / "python"), str(WORKER), self._folder.name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._printed,
@@ -181,7 +181,7 @@ class Worker:
         return f"the NCS2 compiler ended with exit code {code}: {words}"
 
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """End the process, whatever it does, and remove what it left."""
         self._process.kill()
         self._process.wait()
         self._talk.shutdown(wait=True)
@@ -189,6 +189,7 @@ class Worker:
             with suppress(OSError):  # what a dead worker has not read cannot be flushed
                 if stream is not None:
                     stream.close()
+        self._folder.cleanup()
 
 
 class Toolchain:
@@ -231,16 +232,20 @@ class Toolchain:
         self.version = worker.version
         return worker
 
-    def compile(self, graph: Graph, passes: bool = False) -> CompiledPlan:
+    def compile(
+        self, graph: Graph, passes: bool = False, options: Mapping[str, str] | None = None
+    ) -> CompiledPlan:
         """The plan that the compiler makes of the graph in FP16, compiled alone.
 
+        `options` are the plugin's own, by key, where a plan is to be another than a stick's.
         Errors as `ask`; MatchError if the compiler's dump cannot be read.
         """
-        answer = self.ask({"graph": graph_record(graph), "passes": passes})
+        request = {"graph": graph_record(graph), "passes": passes, "options": dict(options or {})}
+        answer = self.ask(request)
         if "plan" not in answer:
             raise UnsupportedLayer("the NCS2 compiler's worker answered without a plan")
-        plan, parts = name_parts(answer["plan"], graph)
-        return CompiledPlan(plan, parts, answer.get("passes", {}))
+        plan, _ = name_layers(answer["plan"], graph)
+        return CompiledPlan(plan, answer.get("passes", {}))
 
     def close(self) -> None:
         """End the worker; the next request starts another."""

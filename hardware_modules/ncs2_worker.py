@@ -2,9 +2,9 @@
 
 Runs under Python 3.9 in an environment of its own (docs/ncs2.md), so it imports nothing of this
 package and uses no newer syntax. Requests and answers are one JSON object per line; any request
-may be answered with {"refused": "<reason>"}:
+may be answered with {"refused": "<reason>"}. Its one argument is a folder for dumps:
 
-    {"graph": <graph_json.graph_to_dict>, "passes": false}
+    {"graph": <graph_json.graph_to_dict>, "passes": false, "options": {"<plugin's key>": "NO"}}
         {"plan": "<dump>", "passes": {"<pass>": "<dump>"}}
     {"devices": true}                    {"devices": ["<stick>"]}
     {"graph": <as above>, "load": true}  {"plan": "<dump>"}, and the stick holds the network
@@ -31,6 +31,8 @@ from openvino.inference_engine import IECore, IENetwork
 
 _BLOCK = 1 << 20
 _NO_STICK = "no available devices"
+# Looking for sticks on this bus finds none: those at USB ports stay closed to mere compiling.
+_NO_USB = {"MYRIAD_PROTOCOL": "MYRIAD_PCIE"}
 _PART = "//"
 _CONFIG = {
     "VPU_MYRIAD_PLATFORM": "VPU_MYRIAD_2480",
@@ -269,11 +271,13 @@ def _text(path):
 
 
 class Compiler:
-    """The plugin, and the network that a stick holds."""
+    """The plugin, and the network that a stick holds. Dumps pass through the folder."""
 
-    def __init__(self):
+    def __init__(self, folder):
         self.core = IECore()
-        self.request = None
+        self.folder = folder
+        # a request lives in its network's memory and does not keep it alive
+        self.network = self.request = None
 
     def version(self):
         """The build, as the plugin tells it."""
@@ -283,13 +287,18 @@ class Compiler:
         """Names of the sticks that are connected."""
         return list(self.core.get_metric("MYRIAD", "AVAILABLE_DEVICES"))
 
-    def compile(self, graph, passes=False, load=False):
-        """What the compiler dumped of one graph; with `load`, a stick must take it too."""
-        folder = tempfile.mkdtemp(prefix="strata-ncs2-")
-        self.request = None
+    def compile(self, graph, passes=False, load=False, options=()):
+        """What the compiler dumped of one graph; with `load`, a stick must take it too.
+
+        `options` are of the plugin, beside ours.
+        """
+        folder = tempfile.mkdtemp(dir=self.folder)
+        self.request = self.network = None
         path = os.path.join(folder, "graph.dot")
         config = {
             **_CONFIG,
+            **({} if load else _NO_USB),
+            **dict(options),
             "MYRIAD_DUMP_INTERNAL_GRAPH_FILE_NAME": path,
             "MYRIAD_DUMP_ALL_PASSES": "YES" if passes else "NO",
             "PERF_COUNT": "YES",
@@ -298,7 +307,8 @@ class Compiler:
             network = build(graph)
             try:
                 loaded = self.core.load_network(network, "MYRIAD", config)
-                self.request = loaded.requests[0] if load else None
+                if load:
+                    self.network, self.request = loaded, loaded.requests[0]
             except RuntimeError as error:
                 # without a stick this comes last, after the plan has been written
                 if load or _NO_STICK not in str(error) or not os.path.exists(path):
@@ -342,27 +352,28 @@ class Compiler:
                 return {"devices": self.devices()}
             if "run" in request:
                 return self.run(request["run"])
-            flags = [request.get(key, False) for key in ("passes", "load")]
-            return self.compile(request["graph"], *flags)
+            passes, load = (request.get(key, False) for key in ("passes", "load"))
+            return self.compile(request["graph"], passes, load, request.get("options", ()))
         except Exception as error:
             return {"refused": _words(error)}
 
 
-def _listen(requests):
-    """Hand lines over; when the pipe closes the parent is gone, and so must this process be,
-    whatever the plugin is doing."""
+def _listen(requests, folder):
+    """Hand lines over; when the pipe closes the parent is gone, and so must this process and its
+    folder be, whatever the plugin is doing."""
     for line in sys.stdin:
         requests.put(line)
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
 
-def main():
-    """Answer requests until the pipe closes."""
+def main(folder):
+    """Answer requests until the pipe closes. The folder is this process's own."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what the plugin prints must not stand between answers
     requests: queue.Queue = queue.Queue()
-    threading.Thread(target=_listen, args=(requests,), daemon=True).start()
-    compiler = Compiler()
+    threading.Thread(target=_listen, args=(requests, folder), daemon=True).start()
+    compiler = Compiler(folder)
     print(json.dumps({"ready": compiler.version()}), file=answers, flush=True)
     while True:
         answer = compiler.answer(json.loads(requests.get()))
@@ -370,4 +381,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

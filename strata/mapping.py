@@ -177,11 +177,13 @@ def _compact(tree: Forest) -> Forest:
     )
 
 
-def _columns(given: Sequence[str], ours: Sequence[str], what: str) -> np.ndarray:
+def _columns(given: Any, ours: Sequence[str], what: str) -> np.ndarray:
     """Where the features that a file's trees read stand among ours; last, what no test reads (-1).
 
-    ArtefactError for a feature that there is none of.
+    ArtefactError for a feature that there is none of, or names that are no list of texts.
     """
+    if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
+        raise ArtefactError(f"the mapping model's {what} are no list of names: generate it anew")
     unknown = [name for name in given if name not in ours]
     if unknown:
         raise ArtefactError(

@@ -37,13 +37,18 @@ def _chosen(names: list[str] | None, folder: Path) -> list[DataSet]:
     return found
 
 
+def _say(console: Console, line: str) -> None:
+    """One line as it is, however narrow the console."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 def _with_toolchain(chosen: list[DataSet], console: Console) -> list[DataSet]:
     """The sets whose platform has its toolchain; one line per platform that lacks it."""
     lacks = {one.platform: missing_toolchain(one.platform) for one in chosen}
     for platform, reason in lacks.items():
         if reason is not None:
             names = ", ".join(one.name for one in chosen if one.platform == platform)
-            console.print(f"{names}: skipped, {reason}", markup=False, highlight=False)
+            _say(console, f"{names}: skipped, {reason}")
     kept = [one for one in chosen if lacks[one.platform] is None]
     if not kept:
         raise SchemaError("no data set is left whose platform has its toolchain")
@@ -55,13 +60,14 @@ def _show(result: Result, console: Console) -> None:
     ranked = result.spearman(result.unseen.simulated_s).value
     console.print(
         f"{result.data_set.name}: n {len(result.cases)}, MAPE {error:.1f}%, Spearman {ranked:.3f}, "
-        f"{_VERDICTS[result.reached]}; not built: {len(result.refusals)}"
+        f"{_VERDICTS[result.reached]}; not built: {len(result.refusals)}",
+        soft_wrap=True,
     )
     counts = Counter(refusal.reason for refusal in result.refusals)
     for reason, count in counts.most_common(_SHOWN_REASONS):
-        console.print(f"  {count} x {reason}", markup=False, highlight=False)
+        _say(console, f"  {count} x {reason}")
     if len(counts) > _SHOWN_REASONS:
-        console.print(f"  and {len(counts) - _SHOWN_REASONS} more reasons in not_built.md")
+        _say(console, f"  and {len(counts) - _SHOWN_REASONS} more reasons in not_built.md")
 
 
 @exits_cleanly
@@ -108,7 +114,7 @@ def published(
             _show(result, console)
     if not data_set:
         write_mapping(data, output / "edge_tpu_mapping")
-        console.print(write_ncs2_mapping(data, output / "ncs2_mapping"), markup=False)
+        _say(console, write_ncs2_mapping(data, output / "ncs2_mapping"))
     _, markdown = write_summary(results, output)
     typer.echo(markdown)
 

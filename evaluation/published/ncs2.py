@@ -11,9 +11,8 @@ from evaluation.published.data_set import Aim, DataSet, Measurement, Row
 from evaluation.published.edge_tpu import cell_group
 from evaluation.published.results import Result
 from graph_gen.published import build_published
-from graph_gen.published_edge_tpu_cells import nas_bench_201, parse_architecture
+from graph_gen.published_edge_tpu_cells import nas_bench_201
 from strata.builder import GraphBuilder
-from strata.errors import UnsupportedLayer
 from strata.graph import Graph
 
 _HARDWARE = "myriad_x_ncs2"
@@ -40,7 +39,6 @@ _PROFILED = (
 # One network under two importers: never one for fitting and the other for judging.
 _GROUPS = {"cf_inceptionv1": "InceptionV1", "tf_inceptionv1": "InceptionV1"}
 _CONVOLUTION = "Convolution"
-_SECOND_NODE = 2  # of a cell, after its input; the only inner node that sums two branches
 
 
 def _read_layer(row: Row, groups: Mapping[str, str] = _GROUPS) -> tuple[Measurement, ...]:
@@ -170,21 +168,6 @@ NCS2_SINGLE = DataSet(
 )
 
 
-def _cell(architecture: str) -> Graph:
-    """The network of a cell; UnsupportedLayer where the measured one must have been another.
-
-    A sum of two zeroed branches that somebody reads took the stick 60 to 90 us per cell, by the
-    published times of cells that differ in nothing else; a graph without dead branches has
-    nothing there.
-    """
-    edges = parse_architecture(architecture)
-    into = {edge.operation for edge in edges if edge.target == _SECOND_NODE}
-    out = {edge.operation for edge in edges if edge.source == _SECOND_NODE}
-    if into == {"none"} and out != {"none"}:
-        raise UnsupportedLayer("a sum of zeroed branches is read: executed where it was measured")
-    return nas_bench_201(architecture)
-
-
 def _read_cell(row: Row) -> tuple[Measurement, ...]:
     if not row.optional("nnmeter_myriadx_ms"):
         return ()
@@ -197,7 +180,7 @@ def _read_cell(row: Row) -> tuple[Measurement, ...]:
             published_s=row.positive("nnmeter_myriadx_ms") * 1e-3,
             source=row.optional("source") or "as in the file",
             graph_key=cell,
-            build=partial(_cell, cell),
+            build=partial(nas_bench_201, cell),
             line=row.line,
         ),
     )

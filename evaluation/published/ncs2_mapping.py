@@ -21,6 +21,7 @@ from graph_gen.published import build_published
 from hardware_modules.ncs2_plan import graph_plan
 from hardware_modules.ncs2_report import EXECUTED, EXTRA, NOT_RUN, OPTIMIZED_OUT, layer_rows
 from hardware_modules.ncs2_toolchain import Toolchain
+from simulators.ncs2.engine import HARDWARE_STAGE
 from simulators.ncs2.plan import Plan, Stage
 from strata.errors import StrataError
 from strata.graph import Graph
@@ -31,7 +32,6 @@ FILES = ("ncs2_layers.csv", "ncs2_layers_benchmark.csv")
 IMPORT = "import (nGraph, before the first pass)"
 _COLUMNS = ("network", "layer", "exec_status", "ov_layer_type", "ov_exec_type")
 _NO_ROW = ("", "")
-_HARDWARE = "MyriadXHwOp"
 
 Decision = tuple[str, str]  # execution status, execution type
 
@@ -84,10 +84,10 @@ def naive_decisions(plan: Plan, graph: Graph) -> dict[str, Decision]:
             stages.setdefault(stage.layer or EXTRA, []).append(stage)
     found: dict[str, Decision] = {}
     for name, own in stages.items():
-        main = max(own, key=lambda stage: (stage.type == _HARDWARE, stage.execution >= 0))
+        main = max(own, key=lambda stage: (stage.type == HARDWARE_STAGE, stage.runs))
         injected = next((hosts[stage.name] for stage in own if stage.name in hosts), "")
         suffix = f" + injected[{injected}]" if injected else ""
-        found[name] = EXECUTED if main.execution >= 0 else NOT_RUN, main.type + suffix
+        found[name] = EXECUTED if main.runs else NOT_RUN, main.type + suffix
     for layer in graph.layers:
         default = (NOT_RUN, "NONE") if layer.name in graph.inputs else (OPTIMIZED_OUT, "<none>")
         found.setdefault(layer.name, default)
@@ -99,7 +99,10 @@ def deciding_passes(passes: Mapping[str, str], graph: Graph) -> dict[str, str]:
 
     `passes` are the compiler's dumps by name ("15_mergeHwStages") in their order.
     """
-    steps = [(_pass_name(key), _decisions(graph_plan(text), graph)) for key, text in passes.items()]
+    steps = [
+        (_pass_name(key), _decisions(graph_plan(text, graph), graph))
+        for key, text in passes.items()
+    ]
     layers = {layer for _, rows in steps for layer in rows}
     return {
         layer: _last_change([(step, rows.get(layer)) for step, rows in steps]) for layer in layers
@@ -121,7 +124,7 @@ def _last_change(events: Sequence[tuple[str, object]]) -> str:
 
 def _imported_types(passes: Mapping[str, str], graph: Graph) -> dict[str, str]:
     """Layer types before the compiler's first pass."""
-    first = graph_plan(next(iter(passes.values())))
+    first = graph_plan(next(iter(passes.values())), graph)
     return {layer: kind for layer, (kind, _) in _decisions(first, graph).items()}
 
 

@@ -21,8 +21,6 @@ from strata.execution import ExecutedLayer
 from strata.graph import Graph
 from strata.layer import Layer
 
-_NOT_RUN = -1
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanExecutable(Executable):
@@ -57,7 +55,7 @@ def from_plan(plan: Plan, graph: Graph) -> PlanExecutable:
     """Rows of the report in the order in which their first stages run."""
     places: dict[str, list[int]] = defaultdict(list)
     for place, stage in enumerate(plan.stages):
-        if stage.execution != _NOT_RUN and stage.injected_into is None:
+        if stage.runs and stage.injected_into is None:
             places[stage.layer or EXTRA].append(place)
     layers: dict[str, Layer] = {layer.name: layer for layer in graph.layers}
     nameless = graph.layers[0]

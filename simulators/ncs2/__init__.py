@@ -3,6 +3,4 @@
 from simulators.ncs2.hardware_model import Ncs2, hardware_names, load
 from simulators.ncs2.machine import network_s, stage_times
 
-described = hardware_names
-
-__all__ = ["Ncs2", "described", "hardware_names", "load", "network_s", "stage_times"]
+__all__ = ["Ncs2", "hardware_names", "load", "network_s", "stage_times"]

@@ -15,7 +15,6 @@ from simulators.ncs2.plan import Operand, Stage
 from strata.errors import MatchError
 
 HARDWARE_STAGE = "MyriadXHwOp"
-_NARROW = 8  # columns; narrower inputs need one row more
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ def convolution(stage: Stage, hardware: Ncs2) -> EngineTime:
     compute_s = cycles / hardware.clock_hz
     tensor = stage.inputs[0]
     load_s = input_s(tensor, hardware) / batch
-    first_s = load_s * _first_rows(stage, tensor)
+    first_s = load_s * _first_rows(stage, tensor, hardware)
     weights_s = _weight_bytes(stage) / descriptors / hardware.weight_bytes_per_s
     rest_s = load_s - first_s
     once_s = weights_s + first_s + max(compute_s, rest_s)
@@ -94,14 +93,16 @@ def convolution(stage: Stage, hardware: Ncs2) -> EngineTime:
     return EngineTime(total_s, times * (weights_s + load_s), times * unhidden_s, times * slack_s)
 
 
-def _first_rows(stage: Stage, tensor: Operand) -> float:
+def _first_rows(stage: Stage, tensor: Operand, hardware: Ncs2) -> float:
     """Share of the input's rows that must be there before the first output pixel.
 
     As many rows as the compiler demands that the engine's own memory holds.
     """
     kernel = int(stage.attributes.get("kernelSizeY", 1))
     stride = int(stage.attributes.get("kernelStride", 1))
-    rows = kernel + stride + 2 + (tensor.dims.get("W", 1) <= _NARROW)
+    rows = kernel + stride + hardware.ahead_rows
+    if tensor.dims.get("W", 1) <= hardware.narrow_columns:
+        rows += hardware.narrow_rows
     return min(rows / max(tensor.dims.get("H", 1), 1), 1.0)
 
 

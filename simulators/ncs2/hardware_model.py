@@ -6,7 +6,7 @@ number here. Sources of the numbers stand beside them in hardware/*.yaml.
 
 from pathlib import Path
 
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from simulators.hardware import Hardware, described, find_hardware, load_hardware
 
@@ -33,6 +33,10 @@ class Ncs2(Hardware):
     cmx_bytes_per_s: PositiveFloat
     ddr_bytes_per_s: PositiveFloat
     ddr_row_s: NonNegativeFloat  # per row of a channel
+    # rows that must be there before the first pixel, beside those of the kernel and its stride
+    ahead_rows: NonNegativeInt
+    narrow_columns: NonNegativeInt  # inputs up to this wide need more,
+    narrow_rows: NonNegativeInt  # by so many
 
     # copies by the DMA engine
     copy_start_s: NonNegativeFloat

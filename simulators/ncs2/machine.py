@@ -16,8 +16,6 @@ from simulators.ncs2.hardware_model import Ncs2
 from simulators.ncs2.plan import Operand, Plan, Stage
 from simulators.ncs2.software import COPY_STAGE, beside_s, copy_s, work_s
 
-_NOT_RUN = -1
-
 
 @dataclass(slots=True)
 class _Beside:
@@ -47,7 +45,7 @@ def _injected(plan: Plan, hardware: Ncs2) -> Mapping[str, _Beside]:
     """What runs beside each host, by the host's name."""
     hosts: dict[str, _Beside] = defaultdict(_Beside)
     for stage in plan.stages:
-        if stage.injected_into is None or stage.execution == _NOT_RUN:
+        if stage.injected_into is None or not stage.runs:
             continue
         beside = hosts[stage.injected_into]
         if stage.type != COPY_STAGE:
@@ -69,7 +67,7 @@ def stage_times(plan: Plan, hardware: Ncs2) -> tuple[float, ...]:
     injected, nothing = _injected(plan, hardware), _Beside()
     return tuple(
         0.0
-        if stage.execution == _NOT_RUN or stage.injected_into is not None
+        if not stage.runs or stage.injected_into is not None
         else _together(_alone(stage, hardware), injected.get(stage.name, nothing))
         for stage in plan.stages
     )

@@ -62,6 +62,11 @@ class Stage:
     outputs: tuple[Operand, ...] = ()
     injected_into: str | None = None
 
+    @property
+    def runs(self) -> bool:
+        """Whether it does anything."""
+        return self.execution >= 0
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

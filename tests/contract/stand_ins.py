@@ -66,7 +66,9 @@ if "run_kernel.py" in words:
 # Speaks the NCS2 worker's protocol; knows one graph's plan, recorded from Intel's compiler.
 NCS2_WORKER = """\
 import json, pathlib, sys
-NAMES = ["in", "pool", "<Extra>", "first,first//weights,first/normalise", "second", "add", "dense"]
+# in, pool, what was added, first, second, add, dense: by their place among sorted names
+NAMES = ["layer00006", "layer00007", "<Extra>", "layer00003", "layer00008", "layer00000",
+         "layer00001"]
 KINDS = [
     ("NOT_RUN", "Input", "NONE"), ("OPTIMIZED_OUT", "Pooling", "<none>"),
     ("EXECUTED", "<Extra>", "Convert"), ("EXECUTED", "Convolution", "MyriadXHwOp"),

@@ -87,6 +87,25 @@ def test_an_illegal_configuration_stops_before_anything_runs(tmp_path):
     assert not (tmp_path / "results").exists()
 
 
+def test_a_plan_is_made_for_a_platform_that_the_configuration_does_not_list(tmp_path):
+    plan = "results/tiny/null/plan/sweeps.jsonl"
+    chosen = ("--config", 'platforms=["null"]')
+    done = snakemake(tmp_path, ROOT / "config" / "tiny.yaml", plan, *chosen)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / plan).read_text().count("\n") > 10
+
+
+def test_an_unknown_platform_is_one_line_before_anything_runs(tmp_path):
+    chosen = ("--config", "platforms=[nope]")
+    failed = snakemake(tmp_path, ROOT / "config" / "tiny.yaml", *chosen)
+    assert failed.returncode != 0
+    assert "Traceback" not in failed.stderr
+    (line,) = (line for line in failed.stderr.splitlines() if "nope" in line)
+    assert "no platform 'nope' is described; legal: " in line
+    assert "openvino_cpu" in line
+    assert not (tmp_path / "results").exists()
+
+
 def test_floors_are_kept():
     lint = Path(sys.executable).parent / "lint-imports"
     environment = os.environ | {"NO_COLOR": "1"}

@@ -6,7 +6,7 @@ import sys
 import pandas as pd
 import pytest
 
-from evaluation.published.ncs2 import DATA_SETS, profile_scores
+from evaluation.published.ncs2 import DATA_SETS, NCS2_CELLS, profile_scores
 from evaluation.published.platforms import missing_toolchain
 from evaluation.published.registry import SHIPPED
 from evaluation.published.results import evaluate_data_set
@@ -37,17 +37,25 @@ def test_an_aim_that_was_reached_stays_reached(tmp_path, name):
     assert row["reached"] == "yes", row
 
 
-# their times rest on plans that the compiler makes here; docs/ncs2_machine.md names the 14 cells
+# their times rest on plans that the compiler makes here
 @pytest.mark.slow
 @pytest.mark.skipif(NO_COMPILER is not None, reason=str(NO_COMPILER))
-@pytest.mark.parametrize(
-    ("name", "not_built"), [("ncs2_single_layers", 0), ("ncs2_rvc2", 0), ("ncs2_nas201", 14)]
-)
-def test_an_aim_that_the_stick_reached_stays_reached(name, not_built):
+@pytest.mark.parametrize("name", ["ncs2_single_layers", "ncs2_rvc2"])
+def test_an_aim_that_the_stick_reached_stays_reached(name):
     (data_set,) = (one for one in DATA_SETS if one.name == name)
     result = evaluate_data_set(data_set, SHIPPED)
-    assert len(result.refusals) == not_built
+    assert not result.refusals
     assert result.reached
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(NO_COMPILER is not None, reason=str(NO_COMPILER))
+def test_all_cells_of_nas_bench_201_miss_the_order_by_a_thousandth():
+    result = evaluate_data_set(NCS2_CELLS, SHIPPED)
+    assert (len(result.cases), len(result.refusals)) == (1012, 0)
+    assert result.mape_percent(result.unseen.simulated_s) < 5
+    # docs/ncs2_machine.md tells it as missed: an order of 0.95 is a reason to change that
+    assert 0.945 < result.spearman(result.unseen.simulated_s).value < 0.95
 
 
 @pytest.mark.slow

@@ -2,26 +2,29 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from ncs2_stand_in import RECORDED, environment
 
+from benchmark.config import load_config
 from benchmark.plan import make_case
 from benchmark.runner import Job, measure_cases
 from hardware_modules.ncs2 import counter_rows
-from hardware_modules.ncs2_plan import name_parts
+from hardware_modules.ncs2_plan import name_layers
 from hardware_modules.ncs2_toolchain import Toolchain, missing
 from hardware_modules.registry import create
 from strata import operations as op
 from strata.builder import GraphBuilder
 from strata.errors import MatchError, SchemaError, UnsupportedLayer
 
+CONFIG = Path(__file__).parents[3] / "config"
 needs_toolchain = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 PLANS = f"""\
 import json, pathlib, sys
 print(json.dumps({{"ready": "1"}}), flush=True)
 for line in sys.stdin:
-    answer = {{"plan": pathlib.Path({str(RECORDED)!r}).read_text()}}
+    answer = {{"plan": pathlib.Path({str(RECORDED)!r}).read_text(), "devices": ["1.2-ma2480"]}}
     print(json.dumps(answer), flush=True)
 """
 STICK = """\
@@ -123,6 +126,7 @@ def test_noise_is_seeded_and_off_unless_asked_for(simulate):
         ({"noise": 2.0}, "option 'noise' is 2.0"),
         ({"decimals": 1}, "option 'decimals' is 1"),
         ({"compile_limit_s": 0.0}, "option 'compile_limit_s' is 0; legal: above 0"),
+        ({"compile_limit_s": float("nan")}, "option 'compile_limit_s' is nan; legal: above 0"),
         ({"hardware": "abacus"}, "abacus"),
     ],
 )
@@ -130,6 +134,21 @@ def test_bad_options_are_refused_in_one_line(options, told):
     with pytest.raises(SchemaError, match=told) as error:
         create("ncs2_simulated", options)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("option", ["compile_limit_s", "run_limit_s"])
+@pytest.mark.parametrize("value", [0, -1.0, float("inf"), float("nan")])
+def test_a_stick_is_waited_for_a_finite_time(option, value):
+    with pytest.raises(SchemaError, match=f"^ncs2: option '{option}' is .*; legal: above 0 and"):
+        create("ncs2", {option: value})
+
+
+@pytest.mark.parametrize("name", ["default", "tiny", "full"])
+@pytest.mark.parametrize("module", ["ncs2", "ncs2_simulated"])
+def test_a_hanging_compiler_is_noticed_before_the_pipeline_gives_up(name, module):
+    run = load_config(CONFIG / f"{name}.yaml")
+    limit_s = create(module, {}).options["compile_limit_s"]
+    assert limit_s < run.measurement.time_limit_s
 
 
 def test_what_exceeds_the_sticks_memory_is_refused(simulate):
@@ -200,7 +219,7 @@ def test_the_recorded_plan_is_still_what_the_compiler_makes():
         plan = toolchain.compile(simple_graph()).plan
     finally:
         toolchain.close()
-    assert plan == name_parts(RECORDED.read_text(), simple_graph())[0]
+    assert plan == name_layers(RECORDED.read_text(), simple_graph())[0]
 
 
 def stick(folder, sticks):
@@ -236,6 +255,16 @@ def test_a_stick_holds_one_network_and_another_is_loaded_anew(tmp_path):
     assert [run["warmup"] for run in report["runs"]] == [True, False, False]
     assert report["toolchain"]["device"] == "1.2-ma2480"
     assert module.parse(report, relu("one")).nodes[0].time_s == pytest.approx(20e-6)
+
+
+def test_a_stick_takes_no_plan_of_one_image_for_several(tmp_path):
+    module = create("ncs2", {"toolchain": str(environment(tmp_path, PLANS))})
+    try:
+        with pytest.raises(UnsupportedLayer, match="ncs2: graph 'simple': input 'in' holds 2 imag"):
+            module.compile(simple_graph(batch=2))
+        assert module.compile(simple_graph()).plan.network == "simple"
+    finally:
+        module.toolchain.close()
 
 
 def test_counters_are_means_of_the_runs_with_parts_named_after_their_layer():

@@ -33,7 +33,7 @@ def kernels():
     """Micro-kernels of the default plan as the NCS2 gets them, a fixed random choice."""
     file = CONFIG / "platforms" / "ncs2.yaml"
     run = load_platform(file).apply(load_config(CONFIG / "default.yaml"), file)
-    networks = ("cells", "convnet", "fcnet")
+    networks = ("cells", "convnet", "fcnet", "pooled")
     cases = [case for case in plan_cases(run, None, None) if case.benchmark not in networks]
     chosen = random.Random(1).sample(cases, POINTS)
     return [build(case.benchmark, case.settings) for case in chosen]

@@ -151,6 +151,14 @@ def test_features_of_a_file_go_by_their_names():
             mapping_from_parts({**data, name: [*data[name], "more"]}, arrays)
 
 
+@pytest.mark.parametrize("names", ["hue", 3, None, {"hue": 1}, [1], [["hue"]]])
+@pytest.mark.parametrize("key", ["edge_features", "placement_features"])
+def test_features_that_are_no_names_are_refused_in_one_line(key, names):
+    data, arrays = mapping_to_parts(MappingModel({"convolution->add": constant(1.0)}))
+    with pytest.raises(ArtefactError, match=f"{key.replace('_', ' ')} are no list of names"):
+        mapping_from_parts({**data, key: names}, arrays)
+
+
 def test_a_tree_that_reads_beyond_its_features_is_refused():
     beyond = max(len(PLACEMENT_FEATURES), len(EDGE_FEATURES))
     tree = split(EDGE_FEATURES[0], 0.5, 0.0, 1.0)
