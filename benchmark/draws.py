@@ -241,6 +241,7 @@ def _pooled(generator: np.random.Generator, sampling: Sampling) -> Row:
         "pool_kernel": 2,
         "pool_stride": 2,
         "padding": "valid",
+        "readers": _choose(generator, {1: 0.75, 2: 0.25}),
     }
     if generator.random() < _USUAL_PAIR_SHARE:
         return row

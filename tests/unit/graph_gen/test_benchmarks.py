@@ -147,6 +147,9 @@ def test_a_pooled_convolution_has_the_pooling_as_its_only_follower():
     assert bare.successors["convolution"] == ("pool",)
     assert bare["pool"].operation == "average_pooling"
     assert bare["pool"].output_shape == (1, 16, 9, 20)
+    shared = build("pooled", row | {"readers": 2})
+    assert set(shared.successors["convolution/activation"]) == {"pool", "beside"}
+    assert len(shared.outputs) == 2
 
 
 def test_fcnet():
