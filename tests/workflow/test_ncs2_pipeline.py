@@ -27,7 +27,8 @@ def test_a_model_of_few_points_knows_the_order_of_a_network(tmp_path: Path) -> N
     cases = plan_samples(samples, MultiLayer(cells=8, pooled=12), 1, run.sampling)
     platform = load_platform(CONFIG / "platforms" / "ncs2.yaml")
     shard = tmp_path / "shard.jsonl"
-    summary = measure_cases(cases, Job(platform.module, {}, repeats=1, warmup=0), shard, "ncs2_test")
+    job = Job(platform.module, {}, repeats=1, warmup=0)
+    summary = measure_cases(cases, job, shard, "ncs2_test")
     assert (summary.points, summary.refused) == (len(cases), 0)
 
     write_tables(rows_of_shard(shard, build), tmp_path / "tables")
