@@ -4,24 +4,18 @@ The last release for the stick needs Python 3.9, so it lives in a folder that `m
 makes. A worker that ends or hangs over a graph is replaced, and that graph is refused.
 """
 
-import json
 import os
 import re
-import signal
-import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from ctypes.util import find_library
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from hardware_modules.ncs2_plan import graph_record, name_layers
-from hardware_modules.vendor_tools import own_words
+from hardware_modules.worker import Worker
 from simulators.ncs2.plan import Plan
 from strata.errors import StrataError, UnsupportedLayer
 from strata.graph import Graph
@@ -31,7 +25,6 @@ FOLDER = Path(__file__).parents[1] / ".ncs2"
 WORKER = Path(__file__).with_name("ncs2_worker.py")
 GET = "run `make ncs2-toolchain`, see docs/ncs2.md"
 TIME_LIMIT_S = 50.0
-_START_LIMIT_S = 60.0
 _SOURCES = re.compile(r"\[ GENERAL_ERROR \]\s*|/\S+\.[ch]pp:\d+\s*")
 _LONGEST = 300
 # The plugin looks for a stick for five seconds of its clock before it compiles; a clock ten
@@ -94,104 +87,6 @@ def _worker_environment(folder: Path, fast_clock: bool) -> dict[str, str]:
     return values
 
 
-class Worker:
-    """One process that answers one JSON line per request; ends with its parent."""
-
-    def __init__(self, folder: Path, fast_clock: bool) -> None:
-        # the plugin's own words, and where those about the current request begin
-        self._printed: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-        self._begin = 0
-        # ours, because a worker that is ended cannot clear up
-        self._folder = tempfile.TemporaryDirectory(
-            prefix="strata-ncs2-", ignore_cleanup_errors=True
-        )
-        self._process = subprocess.Popen(
-            [str(folder / "venv" / "bin" / "python"), str(WORKER), self._folder.name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._printed,
-            env=_worker_environment(folder, fast_clock),
-        )
-        self._talk = ThreadPoolExecutor(1)  # so that a silent worker can be waited for with a limit
-        self.version = str(self._answer(self._read, _START_LIMIT_S)["ready"])
-
-    @property
-    def alive(self) -> bool:
-        """Whether it can take a request."""
-        return self._process.poll() is None
-
-    def ask(self, request: Mapping[str, Any], limit_s: float) -> dict[str, Any]:
-        """The answer; UnsupportedLayer if it ends, hangs or answers nonsense: then it is gone."""
-        line = json.dumps(request).encode() + b"\n"
-        self._begin = os.fstat(self._printed.fileno()).st_size
-
-        def exchange() -> bytes:
-            with suppress(BrokenPipeError):
-                self._input.write(line)
-                self._input.flush()
-            return self._read()
-
-        return self._answer(exchange, limit_s)
-
-    @property
-    def _input(self) -> IO[bytes]:
-        assert self._process.stdin is not None
-        return self._process.stdin
-
-    def _read(self) -> bytes:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline()
-
-    def _answer(self, exchange: Any, limit_s: float) -> dict[str, Any]:
-        waiting = self._talk.submit(exchange)
-        try:
-            line = waiting.result(limit_s)
-        except TimeoutError:
-            self.close()
-            raise UnsupportedLayer(
-                f"the NCS2 compiler took longer than {limit_s:g} s and was ended"
-            ) from None
-        except BaseException:
-            self.close()
-            raise
-        if not line:
-            raise UnsupportedLayer(self._death())
-        try:
-            answer = json.loads(line)
-            if not isinstance(answer, dict):
-                raise ValueError
-        except ValueError:
-            self.close()
-            words = line[:80].decode(errors="replace").strip()
-            raise UnsupportedLayer(f"the NCS2 compiler's worker answered '{words}'") from None
-        return answer
-
-    def _death(self) -> str:
-        """How the process ended, in the plugin's own words where it had any."""
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(5.0)
-        code = self._process.poll()
-        self._printed.seek(self._begin)
-        words = own_words(self._printed.read().decode(errors="replace"))
-        self.close()
-        if code is not None and code < 0:
-            return (
-                f"the NCS2 compiler ended with signal {-code} ({signal.strsignal(-code)}): {words}"
-            )
-        return f"the NCS2 compiler ended with exit code {code}: {words}"
-
-    def close(self) -> None:
-        """End the process, whatever it does, and remove what it left."""
-        self._process.kill()
-        self._process.wait()
-        self._talk.shutdown(wait=True)
-        for stream in (self._process.stdin, self._process.stdout, self._printed):
-            with suppress(OSError):  # what a dead worker has not read cannot be flushed
-                if stream is not None:
-                    stream.close()
-        self._folder.cleanup()
-
-
 class Toolchain:
     """The compiler of one environment; starts its worker when it is first needed.
 
@@ -226,7 +121,11 @@ class Toolchain:
         if reason := missing(str(self.folder)):
             raise StrataError(reason)
         try:
-            worker = Worker(self.folder, self.fast_clock)
+            worker = Worker(
+                "the NCS2 compiler",
+                [str(self.folder / "venv" / "bin" / "python"), str(WORKER)],
+                _worker_environment(self.folder, self.fast_clock),
+            )
         except (UnsupportedLayer, OSError, KeyError) as error:
             raise StrataError(f"the NCS2 toolchain does not start ({error}); {GET}") from None
         self.version = worker.version
