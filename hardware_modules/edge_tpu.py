@@ -21,7 +21,7 @@ from hardware_modules.edge_tpu_nested import Difference, Prefix, differences, pr
 from hardware_modules.edge_tpu_report import parse_compiler
 from hardware_modules.host import host
 from hardware_modules.tensorflow_builder import unsupported
-from hardware_modules.tflite_int8 import build_int8
+from hardware_modules.tflite_writer import write_int8
 from hardware_modules.vendor_tools import missing_program, run_program
 from strata.errors import ArtefactError, UnsupportedLayer
 from strata.graph import Graph
@@ -143,7 +143,7 @@ class EdgeTpuModule:
     def _compile_part(self, part: Prefix, folder: Path, number: int) -> tuple[Path, str]:
         """The compiled model's file and what the compiler printed."""
         model = folder / f"part{number}.tflite"
-        model.write_bytes(build_int8(part.graph))
+        model.write_bytes(write_int8(part.graph).content)
         command = [COMPILER, "-s", "-o", str(folder), str(model)]
         where = f"edge_tpu: graph '{part.graph.name}'"
         try:

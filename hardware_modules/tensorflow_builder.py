@@ -6,6 +6,7 @@ such a tensor therefore sees the elements in another order, which no latency dep
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from math import prod, sqrt
 from typing import Any
 from zlib import crc32
@@ -19,25 +20,34 @@ from strata.graph import Graph
 from strata.layer import Layer
 
 _NO_PADDING = (0, 0, 0, 0)
-_ACTIVATIONS = ("relu", "relu6", "leaky_relu", "sigmoid", "swish", "hard_swish", "tanh", "gelu")
+_ACTIVATIONS = (
+    "relu",
+    "relu6",
+    "leaky_relu",
+    "sigmoid",
+    "hard_sigmoid",
+    "swish",
+    "hard_swish",
+    "tanh",
+    "gelu",
+)
+_SUPPLY = 1_048_573  # a prime: rows of no layer's length repeat within it
 _RESIZES = {"nearest": "nearest", "linear": "bilinear"}
 
 
 def _window_fault(layer: Layer) -> str | None:
     match layer.parameters:
-        case op.Convolution(stride=stride, dilation=dilation, groups=groups):
+        case op.Convolution(stride=stride, dilation=dilation):
             if max(stride) > 1 and max(dilation) > 1:
                 return "has both a stride and a dilation"
             if layer.operation == "depthwise_convolution" and stride[0] != stride[1]:
                 return f"is depthwise with stride {stride}; legal: equal strides"
-            if groups > 1 and layer.operation != "depthwise_convolution":
-                return f"has {groups} groups; legal: 1 or the input's channels"
         case op.TransposedConvolution(groups=groups, dilation=dilation) if (
             groups > 1 or max(dilation) > 1
         ):
             return "is a grouped or dilated transposed convolution"
         case op.TransposedConvolution():
-            same, full = _transposed_sizes(layer)
+            same, full = transposed_sizes(layer)
             wanted, before = layer.output_shape[2:], layer.parameters.padding[:2]
             ends = [start + size for start, size in zip(before, wanted, strict=True)]
             if tuple(wanted) != same and any(e > f for e, f in zip(ends, full, strict=True)):
@@ -45,7 +55,7 @@ def _window_fault(layer: Layer) -> str | None:
     return None
 
 
-def _transposed_sizes(layer: Layer) -> tuple[op.Pair, op.Pair]:
+def transposed_sizes(layer: Layer) -> tuple[op.Pair, op.Pair]:
     """Output sizes of a transposed convolution under TensorFlow's SAME and VALID padding."""
     p = layer.parameters
     assert isinstance(p, op.TransposedConvolution)
@@ -81,23 +91,38 @@ def tensor_shape(shape: op.Shape) -> op.Shape:
     return (shape[0], shape[2], shape[3], shape[1]) if len(shape) == 4 else shape
 
 
-def _axis(axis: int, rank: int) -> int:
+def axis_in_tensorflow(axis: int, rank: int) -> int:
     """An axis in TensorFlow's layout."""
     axis %= rank
     return (0, 3, 1, 2)[axis] if rank == 4 else axis
 
 
-def _permutation(permutation: op.Shape) -> list[int]:
+def permutation_in_tensorflow(permutation: op.Shape) -> list[int]:
     """A permutation of axes in TensorFlow's layout."""
     rank = len(permutation)
-    return [_axis(axis, rank) for axis in tensor_shape(permutation)]
+    return [axis_in_tensorflow(axis, rank) for axis in tensor_shape(permutation)]
 
 
-def _random(layer: Layer, part: str, shape: Sequence[int], fan_in: int = 0) -> np.ndarray:
-    """(shape) float32: variance 2 / fan_in keeps activations in range; without, about 0.1."""
-    generator = np.random.default_rng(crc32(f"{layer.name}/{part}".encode()))
-    scale = sqrt(2.0 / fan_in) if fan_in else 0.1
-    return generator.normal(0.0, scale, shape).astype(np.float32)
+@cache
+def _normal_numbers() -> np.ndarray:
+    """(_SUPPLY) float32, standard normal, always the same."""
+    return np.random.default_rng(0).standard_normal(_SUPPLY, np.float32)
+
+
+def random_tensor(layer: Layer, part: str, shape: Sequence[int], fan_in: int = 0) -> np.ndarray:
+    """(shape) float32: variance 2 / fan_in keeps activations in range; without, about 0.1.
+
+    Consecutive numbers of one fixed supply, which begin where the names say: drawing each
+    anew would take longer than everything else that a writer does with them.
+    """
+    supply, count = _normal_numbers(), prod(shape)
+    start = crc32(f"{layer.name}/{part}".encode()) % len(supply)
+    pieces = [supply[start : start + count]]
+    while (missing := count - sum(map(len, pieces))) > 0:
+        pieces.append(supply[:missing])
+    numbers = np.concatenate(pieces).reshape(shape)
+    numbers *= np.float32(sqrt(2.0 / fan_in) if fan_in else 0.1)
+    return numbers
 
 
 def _padded(tf: Any, layer: Layer, value: Any, window: Any) -> tuple[Any, str]:
@@ -117,14 +142,15 @@ def _convolution(tf: Any, layer: Layer, p: op.Convolution, value: Any, name: str
     channels = layer.input_shapes[0][1]
     if layer.operation == "depthwise_convolution":
         shape = (*p.kernel, channels, p.filters // channels)
-        weights = _random(layer, "weights", shape, prod(p.kernel))
+        weights = random_tensor(layer, "weights", shape, prod(p.kernel))
         strides = (1, *p.stride, 1)
         output = tf.nn.depthwise_conv2d(
             value, weights, strides, padding, dilations=p.dilation, name=name
         )
     else:
-        shape = (*p.kernel, channels, p.filters)
-        weights = _random(layer, "weights", shape, channels * prod(p.kernel))
+        read = channels // p.groups  # by each filter
+        shape = (*p.kernel, read, p.filters)
+        weights = random_tensor(layer, "weights", shape, read * prod(p.kernel))
         output = tf.nn.conv2d(value, weights, p.stride, padding, dilations=p.dilation, name=name)
     return _biased(tf, layer, p.bias, output, name)
 
@@ -133,8 +159,8 @@ def _transposed(tf: Any, layer: Layer, p: op.TransposedConvolution, value: Any, 
     """Without padding and cropped: the same work as any padding of the same output."""
     batch, channels = layer.input_shapes[0][:2]
     shape = (*p.kernel, p.filters, channels)
-    weights = _random(layer, "weights", shape, channels * prod(p.kernel))
-    same, full = _transposed_sizes(layer)
+    weights = random_tensor(layer, "weights", shape, channels * prod(p.kernel))
+    same, full = transposed_sizes(layer)
     wanted = layer.output_shape[2:]
     padding, sizes = ("SAME", same) if wanted == same else ("VALID", full)
     output = tf.nn.conv2d_transpose(
@@ -149,12 +175,14 @@ def _transposed(tf: Any, layer: Layer, p: op.TransposedConvolution, value: Any, 
 def _biased(tf: Any, layer: Layer, bias: bool, output: Any, name: str) -> Any:
     if not bias:
         return output
-    return tf.nn.bias_add(output, _random(layer, "bias", (output.shape[-1],)), name=f"{name}/bias")
+    return tf.nn.bias_add(
+        output, random_tensor(layer, "bias", (output.shape[-1],)), name=f"{name}/bias"
+    )
 
 
 def _dense(tf: Any, layer: Layer, p: op.Dense, value: Any, name: str) -> Any:
     inputs = layer.input_shapes[0][-1]
-    weights = _random(layer, "weights", (inputs, p.units), inputs)
+    weights = random_tensor(layer, "weights", (inputs, p.units), inputs)
     if len(layer.input_shapes[0]) == 2:
         output = tf.matmul(value, weights, name=name)
     else:
@@ -184,7 +212,7 @@ def _elementwise(tf: Any, layer: Layer, p: op.Elementwise, values: list[Any], na
     if p.constant_shape is not None:
         rank = len(layer.output_shape)
         shape = (1,) * (rank - len(p.constant_shape)) + p.constant_shape
-        values = [*values, _random(layer, "constant", tensor_shape(shape))]
+        values = [*values, random_tensor(layer, "constant", tensor_shape(shape))]
     return functions[p.kind](values[0], values[1], name=name)
 
 
@@ -194,6 +222,8 @@ def _activation(tf: Any, kind: str, value: Any, name: str) -> Any:
             return tf.multiply(value, tf.sigmoid(value), name=name)
         case "hard_swish":
             return tf.multiply(value, tf.nn.relu6(value + 3.0) * (1.0 / 6.0), name=name)
+        case "hard_sigmoid":
+            return tf.multiply(tf.nn.relu6(value + 3.0), 1.0 / 6.0, name=name)
         case "sigmoid" | "tanh":
             return getattr(tf, kind)(value, name=name)
     return getattr(tf.nn, kind)(value, name=name)
@@ -208,8 +238,8 @@ def _resize(tf: Any, p: op.Resize, value: Any, name: str) -> Any:
 def _normalised(tf: Any, layer: Layer, value: Any, name: str) -> Any:
     """Scale and shift per channel, which converters fold into a convolution before it."""
     channels = value.shape[-1]
-    scale = 1.0 + _random(layer, "scale", (channels,))
-    return tf.add(value * scale, _random(layer, "shift", (channels,)), name=name)
+    scale = 1.0 + random_tensor(layer, "scale", (channels,))
+    return tf.add(value * scale, random_tensor(layer, "shift", (channels,)), name=name)
 
 
 def _operation(tf: Any, layer: Layer, values: list[Any], name: str) -> Any:
@@ -228,20 +258,20 @@ def _operation(tf: Any, layer: Layer, values: list[Any], name: str) -> Any:
         case op.Elementwise() as p:
             return _elementwise(tf, layer, p, values, name)
         case op.Concat(axis=axis):
-            return tf.concat(values, axis=_axis(axis, rank), name=name)
+            return tf.concat(values, axis=axis_in_tensorflow(axis, rank), name=name)
         case op.Activation(kind=kind):
             return _activation(tf, kind, values[0], name)
         case op.BatchNormalization():
             return _normalised(tf, layer, values[0], name)
         case op.Softmax(axis=axis):
-            return tf.nn.softmax(values[0], axis=_axis(axis, rank), name=name)
+            return tf.nn.softmax(values[0], axis=axis_in_tensorflow(axis, rank), name=name)
         case op.Resize() as p:
             return _resize(tf, p, values[0], name)
         case op.Pad(before=before, after=after):
             pairs = zip(tensor_shape(before), tensor_shape(after), strict=True)
             return tf.pad(values[0], [list(pair) for pair in pairs], name=name)
         case op.Transpose(permutation=permutation):
-            return tf.transpose(values[0], _permutation(permutation), name=name)
+            return tf.transpose(values[0], permutation_in_tensorflow(permutation), name=name)
         case op.Slice() as p:
             bounds = [tensor_shape(each) for each in (p.start, p.stop, p.step)]
             return tf.strided_slice(values[0], *bounds, name=name)

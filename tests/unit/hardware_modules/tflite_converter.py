@@ -1,23 +1,18 @@
-"""Graph -> a full-integer TFLite model: weights, activations, inputs and outputs in int8.
+"""The reference for `tflite_writer`: the same graph through TensorFlow's own converter.
 
 Post-training quantisation of a network with random weights, its ranges taken from a few random
-samples; see https://ai.google.dev/edge/litert/conversion/tensorflow/quantization. Accuracy means
-nothing here: the model is for measuring time.
+samples; see https://ai.google.dev/edge/litert/conversion/tensorflow/quantization.
 """
 
 import re
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from hardware_modules.tensorflow_builder import build_function, tensor_shape
+from hardware_modules.tflite_ranges import samples
 from strata.errors import UnsupportedLayer
 from strata.graph import Graph
 from strata.layer import Layer
-
-SAMPLES = 4
 
 
 def operation_name(layer: Layer) -> str:
@@ -26,25 +21,19 @@ def operation_name(layer: Layer) -> str:
     return name if re.match(r"[A-Za-z0-9.]", name) else f"layer{name}"
 
 
-def _samples(graph: Graph, seed: int) -> Iterator[list[np.ndarray]]:
-    """Random inputs of the network, uniform in [-1, 1)."""
-    generator = np.random.default_rng(seed)
-    shapes = [tensor_shape(graph[name].output_shape) for name in graph.inputs]
-    for _ in range(SAMPLES):
-        yield [generator.uniform(-1.0, 1.0, shape).astype(np.float32) for shape in shapes]
+def float_function(graph: Graph) -> Any:
+    """A TensorFlow concrete function of the graph, in float."""
+    return build_function(graph, operation_name)
 
 
-def build_int8(graph: Graph, seed: int = 0) -> bytes:
-    """The model file's content. `seed` picks the samples; weights depend on layers' names only.
-
-    UnsupportedLayer, one line: a layer that cannot be expressed, or the converter's own words.
-    """
+def build_int8(graph: Graph) -> bytes:
+    """The converter's model file; UnsupportedLayer, one line, in its own words."""
     import tensorflow as tf
 
-    function = build_function(graph, operation_name)
-    converter: Any = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    shapes = [tensor_shape(graph[name].output_shape) for name in graph.inputs]
+    converter: Any = tf.lite.TFLiteConverter.from_concrete_functions([float_function(graph)])
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: _samples(graph, seed)
+    converter.representative_dataset = lambda: samples(shapes)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
     try:
