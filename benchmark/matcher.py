@@ -18,6 +18,7 @@ from strata.layer import Layer
 from strata.mapping import inserted_layer
 from strata.profile import ExecutedNode, Profile
 from strata.stride_moving import move_strides
+from strata.traffic import summed
 
 FUSED = "FUSED"
 NOT_FUSED = "NOT_FUSED"
@@ -26,13 +27,18 @@ POSSIBLY_FUSED = "POSSIBLY_FUSED"
 
 @dataclass(frozen=True, slots=True)
 class MatchedLayer:
-    """An executed layer with what was measured of it; times in seconds."""
+    """An executed layer with what was measured of it; times in seconds.
+
+    `traffic_bytes` per memory that all its nodes name. With `timed` False its time is not known.
+    """
 
     executed: ExecutedLayer
     kind: str
     time_s: float
     readings_s: tuple[float, ...]
     following: tuple[tuple[str, str, str], ...] = ()
+    traffic_bytes: Mapping[str, float] = field(default_factory=dict, hash=False)
+    timed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +183,17 @@ def _decisions(
     return rows, following
 
 
+def _together(node: ExecutedNode, earlier: ExecutedNode) -> ExecutedNode:
+    """A node with the time and the traffic of another added."""
+    traffic = summed((node.traffic_bytes, earlier.traffic_bytes))
+    return replace(
+        node,
+        time_s=node.time_s + earlier.time_s,
+        traffic_bytes=traffic,
+        timed=node.timed and earlier.timed,
+    )
+
+
 def _inserted_producers(
     graph: Graph, profile: Profile, owner: Mapping[str, _Group]
 ) -> dict[str, ExecutedNode]:
@@ -200,9 +217,7 @@ def _inserted_producers(
             continue
         tails[node.name] = producer  # a conversion of a conversion belongs to the same tensor
         earlier = found.get(producer)
-        found[producer] = (
-            node if earlier is None else replace(node, time_s=node.time_s + earlier.time_s)
-        )
+        found[producer] = node if earlier is None else _together(node, earlier)
     return found
 
 
@@ -230,6 +245,21 @@ def _unique_groups(graph: Graph, owner: Mapping[str, _Group]) -> list[_Group]:
     return list(order.values())
 
 
+def _matched(group: _Group, following: tuple[tuple[str, str, str], ...]) -> MatchedLayer:
+    """A group's layers as one, with the sums over its nodes; a node without a time decides."""
+    untimed = next((node for node in group.nodes if not node.timed), None)
+    main = untimed or max(group.nodes, key=lambda node: node.time_s)
+    return MatchedLayer(
+        make_executed(group.layers, (untimed or group.nodes[-1]).placement),
+        main.kind,
+        sum(node.time_s for node in group.nodes),
+        main.readings_s,
+        following,
+        summed(node.traffic_bytes for node in group.nodes),
+        untimed is None,
+    )
+
+
 def match(graph: Graph, profile: Profile) -> Match:
     """Match a profile with the graph it was made of.
 
@@ -249,22 +279,28 @@ def match(graph: Graph, profile: Profile) -> Match:
     fusions, following = _decisions(executed_graph, owner, undecided)
     inserted = _inserted_producers(executed_graph, profile, owner)
     groups = _unique_groups(executed_graph, owner)
-    layers: list[MatchedLayer] = []
+    conversions = {
+        name: MatchedLayer(
+            inserted_layer(f"{name}/reorder", executed_graph[name]),
+            node.kind,
+            node.time_s,
+            node.readings_s,
+            traffic_bytes=node.traffic_bytes,
+            timed=node.timed,
+        )
+        for name, node in inserted.items()
+    }
+    placed = {layer.name for group in groups if group.nodes for layer in group.layers}
+    layers = [conversions[name] for name in conversions if name not in placed]
     odd = 0
     for group in groups:
         if not group.nodes:
             continue
-        executed = make_executed(group.layers, group.nodes[-1].placement)
+        layers.append(_matched(group, tuple(following.get(id(group), ()))))
         shape = group.nodes[-1].output_shape
         # views (flatten, reshape) join their producer: only the number of elements must agree
-        odd += shape is not None and prod(shape) != prod(executed.output_shape)
-        main = max(group.nodes, key=lambda node: node.time_s)
-        time_s = sum(node.time_s for node in group.nodes)
-        flags = tuple(following.get(id(group), ()))
-        layers.append(MatchedLayer(executed, main.kind, time_s, main.readings_s, flags))
-    for producer, node in inserted.items():
-        reorder = inserted_layer(f"{producer}/reorder", executed_graph[producer])
-        layers.append(MatchedLayer(reorder, node.kind, node.time_s, node.readings_s))
+        odd += shape is not None and prod(shape) != prod(layers[-1].executed.output_shape)
+        layers += [conversions[each.name] for each in group.layers if each.name in conversions]
     matched = sum(layer.time_s for layer in layers)
     total = sum(node.time_s for node in profile.nodes)
     members = [group.layers for group in groups if group.nodes]

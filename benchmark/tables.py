@@ -20,11 +20,12 @@ from benchmark.shards import read_shard
 from strata.atomic import replacing
 from strata.edges import EDGE_FEATURES
 from strata.errors import MatchError
-from strata.execution import FEATURES, features
+from strata.execution import FEATURES, feature_matrix
 from strata.graph import Graph, with_bits
 from strata.placement import PLACEMENT_FEATURES, Surroundings
-from strata.profile import Profile
+from strata.profile import MEMORIES, Profile
 from strata.profile_json import profile_from_dict
+from strata.traffic import summed
 
 Build = Callable[[str, Mapping[str, Any]], Graph]
 
@@ -42,6 +43,7 @@ LAYER_SCHEMA = pa.schema(
         ("other_core_load", _NUMBER),
         *((name, _NUMBER) for name in FEATURES),
         ("time_s", _NUMBER),
+        *((f"{memory}_bytes", _NUMBER) for memory in MEMORIES),
         ("samples_s", pa.list_(_NUMBER)),
         ("absorbed", pa.list_(_TEXT)),
         ("following", pa.list_(_TEXT)),
@@ -77,6 +79,7 @@ NETWORK_SCHEMA = pa.schema(
         ("layers_s", _NUMBER),
         ("inserted_s", _NUMBER),
         ("unmatched_s", _NUMBER),
+        *((f"{memory}_bytes", _NUMBER) for memory in MEMORIES),
         ("executed_layers", _COUNT),
         ("input_bytes", _COUNT),
         ("output_bytes", _COUNT),
@@ -145,12 +148,20 @@ def _placement_rows(case: Mapping[str, Any], found: Match) -> Iterator[dict[str,
         }
 
 
+def _traffic_cells(traffic_bytes: Mapping[str, float]) -> dict[str, float | None]:
+    """Bytes per memory, null where they are not known."""
+    return {f"{memory}_bytes": traffic_bytes.get(memory) for memory in MEMORIES}
+
+
 def add_match(
     rows: Rows, record: Mapping[str, Any], graph: Graph, profile: Profile, found: Match
 ) -> None:
-    """Add one matched case."""
+    """Add one matched case: its mapping, and the times that are known, in all if every layer's."""
     case, tags = record["case"], record.get("tags", {})
-    for layer in found.layers:
+    matrix = feature_matrix([layer.executed for layer in found.layers])
+    for layer, values in zip(found.layers, matrix, strict=True):
+        if not layer.timed:
+            continue
         executed = layer.executed
         rows.layers[executed.model_key].append(
             {
@@ -162,8 +173,9 @@ def add_match(
                 "layer": executed.name,
                 "kind": layer.kind,
                 "other_core_load": record.get("other_core_load"),
-                **{name: float(value) for name, value in features(executed).items()},
+                **dict(zip(FEATURES, values.tolist(), strict=True)),
                 "time_s": layer.time_s,
+                **_traffic_cells(layer.traffic_bytes),
                 "samples_s": list(layer.readings_s),
                 "absorbed": [absorbed.name for absorbed in executed.absorbed],
                 "following": [":".join(flag) for flag in layer.following],
@@ -172,6 +184,8 @@ def add_match(
     rows.mapping += [_edge_row(case, "fusion", row) for row in found.fusions]
     rows.mapping += [_edge_row(case, "insertion", row) for row in found.insertions]
     rows.placements += _placement_rows(case, found)
+    if profile.untimed:
+        return
     inserted = [layer for layer in found.layers if layer.executed.operation == "reorder"]
     rows.networks.append(
         {
@@ -183,6 +197,7 @@ def add_match(
             "layers_s": sum(layer.time_s for layer in found.layers),
             "inserted_s": sum(layer.time_s for layer in inserted),
             "unmatched_s": found.unmatched_s,
+            **_traffic_cells(summed(node.traffic_bytes for node in profile.nodes)),
             "executed_layers": len(found.layers),
             "input_bytes": graph.input_bytes,
             "output_bytes": graph.output_bytes,
@@ -202,11 +217,14 @@ def add_match(
 
 
 def add_record(rows: Rows, record: Mapping[str, Any], build: Build, where: str) -> None:
-    """Match one shard record; refusals and profiles that do not match become refusal rows."""
+    """Match one shard record; refusals and profiles that do not match become refusal rows.
+
+    So do those with a layer of unknown time, beside the rows that they give.
+    """
     case = record["case"]
     profile = profile_from_dict(record["profile"], where)
-    reason = profile.refusal
-    if reason is None:
+    reason = profile.refusal or profile.untimed
+    if profile.refusal is None:
         graph = with_bits(build(case["benchmark"], case["settings"]), profile.bits)
         try:
             add_match(rows, record, graph, profile, match(graph, profile))

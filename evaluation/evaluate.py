@@ -17,6 +17,7 @@ import typer
 from benchmark.matcher import FUSED, POSSIBLY_FUSED, Match, match
 from benchmark.shards import read_shard
 from evaluation.frames import COUNTS, KINDS, LAYER_COLUMNS, NETWORK_COLUMNS
+from evaluation.traffic import traffic_rows
 from strata.atomic import replacing
 from strata.console import exits_cleanly
 from strata.edges import pair_key
@@ -101,7 +102,7 @@ def layer_rows(
                 "measured_s": measured_s,
                 "kind": estimate.kind,
                 "mapping": mapping,
-                "estimated_s": guess.time_s if guess else 0.0,
+                "estimated_s": (guess.time_s or 0.0) if guess else 0.0,
                 "executed_kind": real.kind if real else "",
                 "share": measured_s / profile.time_s,
                 "status": status,
@@ -173,12 +174,15 @@ def evaluate(
 ) -> None:
     """Estimate measured networks and write networks, layers and mapping tables.
 
+    And one of traffic, where the platform's toolchain tells it.
+
     Example: python -m evaluation.evaluate networks.jsonl --platform openvino_cpu.strata
     --fit-report fit.json --output evaluation
     """
     model = load_platform_model(platform)
     networks: list[dict[str, Any]] = []
     layers: list[dict[str, Any]] = []
+    traffic: list[dict[str, Any]] = []
     refused: list[dict[str, str]] = []
     counts: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(COUNTS, 0))
     for number, record in enumerate(read_shard(shard), 1):
@@ -195,6 +199,7 @@ def evaluate(
         estimates = list(_estimates(graph, found, model))
         networks += network_rows(record, graph, profile, estimates)
         layers += layer_rows(record, profile, found, estimates)
+        traffic += traffic_rows(record, profile, found, estimates)
         mapping_counts(graph, found, model, counts)
     frames = {
         "networks": pd.DataFrame(networks, columns=None if networks else NETWORK_COLUMNS),
@@ -202,6 +207,9 @@ def evaluate(
         "mapping": pd.concat([mapping_frame(counts, "networks"), _validation_frame(fit_report)]),
         "refused": pd.DataFrame(refused, columns=["set", "network", "reason"]),
     }
+    (output / "traffic.parquet").unlink(missing_ok=True)
+    if traffic:
+        frames["traffic"] = pd.DataFrame(traffic)
     for name, frame in frames.items():
         with replacing(output / f"{name}.parquet") as temporary:
             frame.reset_index(drop=True).to_parquet(temporary)

@@ -16,6 +16,7 @@ from evaluation.scores import all_scores
 from evaluation.summary import SummaryRow
 from evaluation.surface import PANELS, best_slice, utilisation_surface
 from evaluation.table_format import Table
+from evaluation.traffic import traffic_scores, traffic_section
 from evaluation.tree_figure import Node, fusion_tree, tree_node, tree_rules
 from strata.edges import EDGE_FEATURES
 from strata.mapping import MappingModel
@@ -28,7 +29,8 @@ MOST_TREES_DRAWN = 4
 class Evaluation:
     """All inputs of a report, checked: tables as `evaluation.frames` describes them.
 
-    `convolutions` is the layer table of convolution, if there is one.
+    `convolutions` is the layer table of convolution, if there is one, `traffic` the table of
+    `evaluation.traffic` if the platform tells it.
     """
 
     facts: Facts
@@ -37,6 +39,7 @@ class Evaluation:
     mapping: pd.DataFrame
     platform: PlatformModel
     convolutions: pd.DataFrame | None = None
+    traffic: pd.DataFrame | None = None
 
     @property
     def scores(self) -> list[SummaryRow]:
@@ -44,6 +47,8 @@ class Evaluation:
         name = self.facts.platform
         rows = all_scores(name, self.networks, self.layers, self.mapping)
         rows += contribution_scores(self.named_networks, self.layers, name)
+        if self.traffic is not None:
+            rows += traffic_scores(self.traffic, name)
         return rows + cost_scores(self.facts)
 
     @property
@@ -236,11 +241,13 @@ def _tree_figure(mapping: MappingModel, pair: str) -> Figure:
 
 def report_sections(evaluation: Evaluation, scores: list[SummaryRow]) -> list[Section]:
     """All chapters in reading order; `scores` are `evaluation.scores`."""
+    traffic = () if evaluation.traffic is None else (traffic_section(scores),)
     return [
         summary_section(evaluation, scores),
         network_section(evaluation, scores),
         error_section(evaluation),
         layer_section(evaluation, scores),
+        *traffic,
         mapping_section(evaluation),
         fidelity_section(evaluation, scores),
     ]

@@ -45,8 +45,9 @@ class Slice:
         return np.unique(np.linspace(self.smallest, self.largest, self.points).round().astype(int))
 
     def matrix(self) -> np.ndarray:
-        """(filters x channels rows, len(FEATURES)); channels vary fastest."""
-        return feature_matrix([self._layer(int(c), int(f)) for f in self.axis for c in self.axis])
+        """(filters x channels rows, len(FEATURES)), each layer alone; channels vary fastest."""
+        layers = (self._layer(int(c), int(f)) for f in self.axis for c in self.axis)
+        return np.vstack([feature_matrix([layer]) for layer in layers])
 
     def _layer(self, channels: int, filters: int) -> ExecutedLayer:
         margin = self.kernel // 2

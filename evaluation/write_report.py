@@ -11,6 +11,7 @@ from evaluation.frames import check_layers, check_mapping, check_networks, read_
 from evaluation.report import write_report as write_files
 from evaluation.report_sections import Evaluation, report_sections
 from evaluation.summary import append_summary
+from evaluation.traffic import check_traffic
 from strata.console import exits_cleanly
 from strata.errors import ArtefactError
 from strata.platform_model import load_platform_model
@@ -24,6 +25,7 @@ def load_evaluation(evaluation: Path, tables: Path, platform: Path) -> Evaluatio
     """Read and check all inputs; ArtefactError or SchemaError names the file at fault."""
     model = load_platform_model(platform)
     convolutions = tables / "layers" / "convolution.parquet"
+    traffic = evaluation / "traffic.parquet"
     return Evaluation(
         facts=gather_facts(model.header, tables, evaluation),
         networks=read_table(evaluation / "networks.parquet", check_networks),
@@ -31,6 +33,7 @@ def load_evaluation(evaluation: Path, tables: Path, platform: Path) -> Evaluatio
         mapping=read_table(evaluation / "mapping.parquet", check_mapping),
         platform=model,
         convolutions=read_table(convolutions, _no_check) if convolutions.exists() else None,
+        traffic=read_table(traffic, check_traffic) if traffic.exists() else None,
     )
 
 

@@ -12,17 +12,18 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 
-from model_gen.layer_fit import LayerFit, fit_layer_models
+from model_gen.layer_fit import fit_layer_models
 from model_gen.mapping_fit import fit_mapping, fit_placement
 from model_gen.memory_fit import fit_memory
 from model_gen.overhead import fit_overhead
-from model_gen.statistical import DEFAULT_FOREST, ForestSettings
+from model_gen.statistical import DEFAULT_FOREST, ForestSettings, Learner
 from model_gen.tables import MULTI_LAYER, read_table, undisturbed
+from model_gen.traffic_fit import fit_traffic
 from model_gen.unrolling import read_unrolling
 from strata.atomic import replacing
 from strata.console import exits_cleanly
 from strata.errors import ArtefactError
-from strata.execution import FEATURES
+from strata.execution import OWN_FEATURES
 from strata.platform_model import Header, PlatformModel, save_platform_model
 
 
@@ -37,7 +38,16 @@ def _common(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _ranges(table: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    return {name: (float(table[name].min()), float(table[name].max())) for name in FEATURES}
+    return {name: (float(table[name].min()), float(table[name].max())) for name in OWN_FEATURES}
+
+
+def _undisturbed_tables(
+    layer_tables: dict[str, pd.DataFrame],
+) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """Each table's rows that were measured undisturbed, and notes on what was left out."""
+    found = {operation: undisturbed(table) for operation, table in layer_tables.items()}
+    notes = [f"{operation}: {note}" for operation, (_, note) in found.items() if note]
+    return {operation: table for operation, (table, _) in found.items()}, notes
 
 
 def fit_platform(
@@ -55,14 +65,11 @@ def fit_platform(
     FitError for tables nothing can be fitted to.
     """
     seed = header["seed"]
-    fits: dict[str, LayerFit] = {}
-    disturbed: list[str] = []
-    for operation, table in layer_tables.items():
-        quiet, note = undisturbed(table)
-        disturbed += [f"{operation}: {note}"] if note else []
-        fits[operation] = fit_layer_models(
-            quiet, operation, unrolling.get(operation, []), seed, settings
-        )
+    quiet, disturbed = _undisturbed_tables(layer_tables)
+    fits = {
+        operation: fit_layer_models(table, operation, unrolling.get(operation, []), seed, settings)
+        for operation, table in quiet.items()
+    }
     networks, note = undisturbed(networks)
     disturbed += [f"networks: {note}"] if note else []
     mapping, scores = fit_mapping(mapping_table, networks, seed)
@@ -73,28 +80,31 @@ def fit_platform(
     # single-kind graphs tell nothing of what a network costs beside its layers
     overhead = fit_overhead(networks[networks["benchmark"].isin(MULTI_LAYER)])
     latest = networks.iloc[-1]
+    bits = int(latest["bits"])
+    traffic = fit_traffic(quiet, bits, seed, settings)
+    metrics = {key: fit.metrics | traffic.metrics.get(key, {}) for key, fit in fits.items()}
     record = Header(
         **header,
         code_version=version("strata"),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        fit_metrics={operation: fit.metrics for operation, fit in fits.items()},
+        fit_metrics=metrics,
         host=json.loads(latest["host"]),
         toolchain=_common(list(networks["toolchain"])),
-        bits=int(latest["bits"]),
+        bits=bits,
         ranges={operation: _ranges(table) for operation, table in layer_tables.items()},
         counts={operation: len(table) for operation, table in layer_tables.items()},
-        notes=(*disturbed, *(note for fit in fits.values() for note in fit.notes)),
+        notes=(*disturbed, *(n for fit in fits.values() for n in fit.notes), *traffic.notes),
     )
     models = {operation: fit.models for operation, fit in fits.items()}
     report = {
-        "layers": {operation: fit.metrics for operation, fit in fits.items()},
+        "layers": metrics,
         "notes": record.notes,
         "mapping": [asdict(score) for score in scores],
         "moves_strides": mapping.moves_strides,
         "memory": asdict(memory) if memory else None,
         "overhead": asdict(overhead),
     }
-    return PlatformModel(record, models, mapping, overhead), report
+    return PlatformModel(record, models, mapping, overhead, traffic.traffic), report
 
 
 def _table_paths(folder: Path) -> Sequence[Path]:
@@ -117,6 +127,9 @@ def command(
     minimum_leaf: Annotated[
         int, typer.Option(min=1, help="Fewest rows in a leaf.")
     ] = DEFAULT_FOREST.minimum_leaf,
+    learner: Annotated[
+        Learner, typer.Option(help="The paper's random forest, or gradient boosting.")
+    ] = DEFAULT_FOREST.learner,
 ) -> None:
     """Fit layer models, mapping model and overhead, and stack them into a platform model.
 
@@ -134,7 +147,7 @@ def command(
         pd.read_parquet(tables / "networks.parquet"),
         read_unrolling(unrolling),
         {"platform": platform, "run": run, "seed": seed, "data_hashes": hashes},
-        ForestSettings(trees=trees, minimum_leaf=minimum_leaf),
+        ForestSettings(trees=trees, minimum_leaf=minimum_leaf, learner=learner),
     )
     save_platform_model(model, output)
     with replacing(report) as temporary:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from sklearn.ensemble import RandomForestRegressor
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from strata.forest import Forest, concatenate
@@ -19,6 +19,28 @@ def forest_from_tree(tree: DecisionTreeClassifier | DecisionTreeRegressor) -> Fo
 def forest_from_random_forest(forest: RandomForestRegressor) -> Forest:
     """All trees of a regression forest, in their order."""
     return concatenate([_tree(tree) for tree in forest.estimators_])
+
+
+def forest_from_boosting(boosting: HistGradientBoostingRegressor) -> Forest:
+    """All trees of a boosted regression; leaves are scaled so that their mean is boosting's sum.
+
+    scikit-learn offers no public way to these trees; a test compares predictions.
+    """
+    trees = [predictor for (predictor,) in boosting._predictors]
+    start = float(np.ravel(boosting._baseline_prediction)[0])
+    return concatenate([_boosted(tree.nodes, start, len(trees)) for tree in trees])
+
+
+def _boosted(nodes: Any, start: float, trees: int) -> Forest:
+    leaf = nodes["is_leaf"].astype(bool)
+    return Forest(
+        feature=np.where(leaf, _LEAF, nodes["feature_idx"]).astype(np.int32),
+        threshold=np.where(leaf, 0.0, nodes["num_threshold"]),
+        left=np.where(leaf, _LEAF, nodes["left"].astype(np.int64)).astype(np.int32),
+        right=np.where(leaf, _LEAF, nodes["right"].astype(np.int64)).astype(np.int32),
+        value=np.where(leaf, start + trees * nodes["value"], 0.0),
+        roots=np.zeros(1, dtype=np.int32),
+    )
 
 
 def _tree(estimator: Any) -> Forest:

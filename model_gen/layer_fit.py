@@ -85,7 +85,7 @@ def _fit(
     models: dict[str, LayerModel] = {Roofline.kind: roofline}
     matrix, time_s = table_matrix(table), table_times(table)
     rows = has_target(matrix, roofline)
-    weights = _weights(table)[rows]
+    weights = row_weights(table)[rows]
     if rows.sum() < FEWEST_ROWS:
         return _Fitted(models, peaks, {})
     matrix, time_s = matrix[rows], time_s[rows]
@@ -108,7 +108,7 @@ def _fit(
     return _Fitted(models, peaks, above)
 
 
-def _weights(table: pd.DataFrame) -> np.ndarray:
+def row_weights(table: pd.DataFrame) -> np.ndarray:
     """(rows,) weights: those of isolated kernels are a tenth of those inside networks."""
     if "benchmark" not in table.columns:
         return np.ones(len(table))

@@ -7,10 +7,12 @@ import pandas as pd
 
 from strata.errors import ArtefactError, FitError, legal
 from strata.execution import FEATURES
+from strata.profile import MEMORIES
 
 # benchmarks whose layers stand as in networks
-MULTI_LAYER = ("cells", "convnet", "fcnet", "pooled")
+MULTI_LAYER = ("cells", "stems", "convnet", "fcnet", "pooled", "moved")
 REQUIRED = ("case_id", *FEATURES, "time_s")
+TRAFFIC = {memory: f"{memory}_bytes" for memory in MEMORIES}
 OPTIONAL = (
     "benchmark",
     "network",
@@ -22,6 +24,7 @@ OPTIONAL = (
     "samples_s",
     "absorbed",
     "following",
+    *TRAFFIC.values(),
 )
 
 
@@ -41,7 +44,8 @@ def check_table(table: pd.DataFrame, where: str) -> pd.DataFrame:
     """The table itself if models can be fitted to it.
 
     FitError names `where`, the column and the row: REQUIRED columns must be there, only OPTIONAL
-    ones beside them; at least one row; features finite and at least 0; times finite, above 0.
+    ones beside them; at least one row; features finite and at least 0; times finite, above 0;
+    traffic empty where unknown, else finite and at least 0.
     """
     missing = [name for name in REQUIRED if name not in table.columns]
     if missing:
@@ -55,6 +59,9 @@ def check_table(table: pd.DataFrame, where: str) -> pd.DataFrame:
         raise FitError(f"{where}: no rows, at least 1 is needed")
     for name in (*FEATURES, "time_s"):
         _check_column(table, name, where)
+    for name in TRAFFIC.values():
+        if name in table.columns:
+            _check_traffic(table, name, where)
     if table["case_id"].isna().any():
         row = int(np.flatnonzero(table["case_id"].isna())[0])
         raise FitError(f"{where}: case_id of row {row} is missing")
@@ -71,6 +78,29 @@ def _check_column(table: pd.DataFrame, name: str, where: str) -> None:
         rule = "above 0" if name == "time_s" else "at least 0"
         row = int(bad[0])
         raise FitError(f"{where}: {name} of row {row} is {values[row]}, must be finite, {rule}")
+
+
+def _check_traffic(table: pd.DataFrame, name: str, where: str) -> None:
+    """A layer of which the toolchain says nothing is empty; a column of those only has no type."""
+    values = pd.to_numeric(table[name], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    known = table[name].notna().to_numpy()
+    bad = np.flatnonzero(known & ~(np.isfinite(values) & (values >= 0)))
+    if bad.size:
+        row = int(bad[0])
+        found = table[name].iloc[row]
+        raise FitError(
+            f"{where}: {name} of row {row} is {found}, must be finite and at least 0, or empty"
+        )
+
+
+def table_traffic(table: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Bytes per memory that at least one row knows, (rows,) each, NaN where unknown."""
+    columns = {
+        memory: pd.to_numeric(table[name]).to_numpy(np.float64, na_value=np.nan)
+        for memory, name in TRAFFIC.items()
+        if name in table.columns
+    }
+    return {memory: values for memory, values in columns.items() if np.isfinite(values).any()}
 
 
 def table_matrix(table: pd.DataFrame) -> np.ndarray:

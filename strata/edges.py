@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from math import prod
 
 from strata import operations as op
-from strata.execution import FEATURES, alignment, features, geometry, make_executed
+from strata.execution import OWN_FEATURES, alignment, features, geometry, make_executed
 from strata.graph import Graph
 from strata.layer import OPERATIONS, Layer
 
 EDGE_FEATURES: tuple[str, ...] = (
-    *(f"producer_{name}" for name in FEATURES),
+    *(f"producer_{name}" for name in OWN_FEATURES),
     "consumer_kernel",
     "consumer_stride",
     "consumer_kind",

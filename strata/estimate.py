@@ -7,7 +7,7 @@ the sum. Whatever was not answered by the chosen model says so in the result.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from strata.execution import FEATURES, ExecutedLayer, feature_matrix
 from strata.graph import Graph, with_bits
 from strata.layer import Layer
 from strata.layer_models import KINDS, Roofline
+from strata.traffic import Bytes
 
 if TYPE_CHECKING:
     from strata.platform_model import PlatformModel
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 FALLBACK_KIND = "roofline"
 _LEAST_UTILISATION = 0.1
 NO_MODEL = "none"
+NO_TIME = "no time"
 _PLACED = {"host": "on the host", "streamed": "weights fetched in every run"}
 _OPS, _BYTES = FEATURES.index("ops"), FEATURES.index("bytes")
 
@@ -35,24 +37,28 @@ _OPS, _BYTES = FEATURES.index("ops"), FEATURES.index("bytes")
 class LayerEstimate:
     """One executed layer: its time and where the number comes from.
 
-    `share` is the part of the network's total; `bound` is "compute", "memory" or "overhead", or
-    "none" where nothing moves; `utilisation` is the part of the binding peak, None if unknown.
+    `time_s` is None where the platform's toolchain gives no times of layers that run as this one
+    does. `share` is the part of the network's total, None without a time; `bound` is "compute",
+    "memory" or "overhead", "none" where nothing moves, or "unknown" without a time; `utilisation`
+    is the part of the binding peak, None if unknown.
     `fell_back` says that another model than the chosen kind answered, `model_used` which one.
     `in_range` is False outside the range of the measurements behind the models of its operation;
-    `note` says why a row is out of the ordinary, "" otherwise.
+    `note` says why a row is out of the ordinary, "" otherwise. `traffic_bytes` are the bytes read
+    and written per memory whose traffic the platform tells, None where this layer's is not known.
     """
 
     name: str
     operation: str
     absorbed: tuple[str, ...]
-    time_s: float
-    share: float
+    time_s: float | None
+    share: float | None
     bound: str
     utilisation: float | None
     model_used: str
     fell_back: bool
     in_range: bool
     note: str
+    traffic_bytes: Bytes = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,8 @@ class Estimate:
     `overhead_s` is what the network costs beside its layers: once, per layer that takes time, and
     per byte of its inputs and outputs.
     `network_layers` counts the layers of the description without its inputs; `unmapped` holds the
-    type name of each of them that the importer could not map, in the graph's order.
+    type name of each of them that the importer could not map, in the graph's order. `memories` are
+    those whose traffic the platform's toolchain tells, mostly none.
     """
 
     network: str
@@ -72,15 +79,37 @@ class Estimate:
     overhead_s: float
     network_layers: int
     unmapped: tuple[str, ...]
+    memories: tuple[str, ...] = ()
+
+    @property
+    def traffic_bytes(self) -> dict[str, float]:
+        """Bytes per memory that the layers read and write, as far as their traffic is known."""
+        return {
+            memory: sum(layer.traffic_bytes[memory] or 0.0 for layer in self.layers)
+            for memory in self.memories
+        }
+
+    @property
+    def traffic_unknown(self) -> dict[str, int]:
+        """Executed layers per memory that are missing in `traffic_bytes`."""
+        return {
+            memory: sum(layer.traffic_bytes[memory] is None for layer in self.layers)
+            for memory in self.memories
+        }
 
     @property
     def layers_s(self) -> float:
-        """Sum over the executed layers."""
-        return sum(layer.time_s for layer in self.layers)
+        """Sum over the executed layers, as far as their times are known."""
+        return sum(layer.time_s or 0.0 for layer in self.layers)
+
+    @property
+    def untimed(self) -> int:
+        """Executed layers without a known time: `layers_s` and `total_s` leave them out."""
+        return sum(layer.time_s is None for layer in self.layers)
 
     @property
     def total_s(self) -> float:
-        """Latency of the network: its layers and its overhead."""
+        """Latency of the network, without its `untimed` layers: the others and its overhead."""
         return self.layers_s + self.overhead_s
 
     @property
@@ -106,12 +135,14 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    time_s: float
+    time_s: float | None
     bound: str
     utilisation: float | None
     model_used: str
     fell_back: bool
 
+
+_UNTIMED = _Answer(None, "unknown", None, NO_TIME, False)
 
 # features outside the measured range; None where the operation was never measured
 _Outside = tuple[str, ...] | None
@@ -145,21 +176,25 @@ def estimate_executed(
     """
     check_kind(kind)
     run = [layer for layer in executed if not isinstance(layer.root.parameters, op.Input)]
-    answers = _answers(run, model, kind)
-    timed = sum(answer.time_s > 0 for answer, _ in answers)
+    matrix = feature_matrix(run)
+    answers = _answers(run, matrix, model, kind)
+    traffic = model.traffic.layers_bytes(run, matrix)
+    times_s = [answer.time_s or 0.0 for answer, _ in answers]
+    timed = sum(time_s > 0 for time_s in times_s)
     overhead_s = model.overhead.time_s(timed, graph.input_bytes, graph.output_bytes)
-    total_s = sum(answer.time_s for answer, _ in answers) + overhead_s
+    total_s = sum(times_s) + overhead_s
     return Estimate(
         network=graph.name,
         platform=model.header.platform,
         kind=kind,
         layers=tuple(
-            _row(layer, answer, outside, total_s)
-            for layer, (answer, outside) in zip(run, answers, strict=True)
+            _row(layer, answer, outside, total_s, moved, model)
+            for layer, (answer, outside), moved in zip(run, answers, traffic, strict=True)
         ),
         overhead_s=overhead_s,
         network_layers=len(graph.layers) - len(graph.inputs),
         unmapped=tuple(_type_names(graph.opaque)),
+        memories=model.traffic.memories,
     )
 
 
@@ -192,13 +227,12 @@ def _type_names(layers: Iterable[Layer]) -> list[str]:
 
 
 def _answers(
-    executed: Sequence[ExecutedLayer], model: "PlatformModel", kind: str
+    executed: Sequence[ExecutedLayer], matrix: np.ndarray, model: "PlatformModel", kind: str
 ) -> list[tuple[_Answer, _Outside]]:
     """Per layer its answer and its features out of range.
 
-    The matrix is built once and every model is asked once, whatever the number of layers.
+    Every model is asked once, whatever the number of layers.
     """
-    matrix = feature_matrix(executed)
     rows_of: dict[str, list[int]] = defaultdict(list)
     for row, layer in enumerate(executed):
         rows_of[_modelled(layer, model)].append(row)
@@ -210,8 +244,18 @@ def _answers(
             if executed[row].model_key != operation:  # its placement was never measured
                 answers[i] = replace(answers[i], fell_back=True)
         outside = _outside(part, model.header.ranges.get(operation))
+        for i, row in enumerate(rows):
+            if _untimed(executed[row], model) and part[i, [_OPS, _BYTES]].any():
+                answers[i], outside[i] = _UNTIMED, ()
         found |= dict(zip(rows, zip(answers, outside, strict=True), strict=True))
     return [found[row] for row in range(len(executed))]
+
+
+def _untimed(layer: ExecutedLayer, model: "PlatformModel") -> bool:
+    """Whether no layer that runs as this one does was ever timed on the platform."""
+    if not layer.placement:
+        return False
+    return not any(key.endswith(f"@{layer.placement}") for key in model.layer_models)
 
 
 def _modelled(layer: ExecutedLayer, model: "PlatformModel") -> str:
@@ -302,21 +346,30 @@ def _outside(
 
 
 def _row(
-    executed: ExecutedLayer, answer: _Answer, outside: _Outside, total_s: float
+    executed: ExecutedLayer,
+    answer: _Answer,
+    outside: _Outside,
+    total_s: float,
+    moved: Bytes,
+    model: "PlatformModel",
 ) -> LayerEstimate:
-    moves_nothing = answer.model_used == NO_MODEL
+    moves_nothing, time_s = answer.model_used == NO_MODEL, answer.time_s
+    notes = [*_notes(executed, outside, moves_nothing)]
+    if time_s is None:
+        notes.append(f"{model.header.toolchain.get('name', 'the toolchain')} gives no time")
     return LayerEstimate(
         name=executed.name,
         operation=executed.operation,
         absorbed=tuple(layer.name for layer in executed.absorbed),
-        time_s=answer.time_s,
-        share=answer.time_s / total_s if total_s > 0 else 0.0,
+        time_s=time_s,
+        share=None if time_s is None else time_s / total_s if total_s > 0 else 0.0,
         bound=answer.bound,
         utilisation=answer.utilisation,
         model_used=answer.model_used,
         fell_back=answer.fell_back,
         in_range=moves_nothing or outside == (),
-        note="; ".join(_notes(executed, outside, moves_nothing)),
+        note="; ".join(notes),
+        traffic_bytes=moved,
     )
 
 

@@ -11,7 +11,8 @@ from math import prod
 import numpy as np
 
 from strata import operations as op
-from strata.layer import Layer
+from strata.context import CONTEXT_FEATURES, contexts
+from strata.layer import Layer, tensor_bytes
 from strata.work import Work, weight_elements
 
 # How a toolchain may run a layer other than in its ordinary way: on the accelerator's host, or
@@ -82,11 +83,6 @@ class ExecutedLayer:
         }
         written = sum(tensor_bytes(layer.output_shape, layer) for layer in self.outputs)
         return Work(total.macs, total.other_ops, sum(read.values()), total.weight_bytes, written)
-
-
-def tensor_bytes(shape: op.Shape, layer: Layer) -> int:
-    """Bytes of an activation tensor at the layer's precision, rounded up to whole bytes."""
-    return -(-prod(shape) * layer.activation_bits // 8)
 
 
 # Which layer of a group gives it its name and model: the one that does the heavy work.
@@ -188,7 +184,10 @@ def _groups(layer: Layer) -> int:
 
 
 def features(executed: ExecutedLayer) -> dict[str, float]:
-    """The feature vector x_n of ANNETTE's Table 1, with f_n (`ops`) and D_n (`bytes`) in it."""
+    """The feature vector x_n of ANNETTE's Table 1, with f_n (`ops`) and D_n (`bytes`) in it.
+
+    What the layer is by itself, in the order of OWN_FEATURES.
+    """
     root, work = executed.root, executed.work
     # networks' inputs have no producer; every other layer reads at least one tensor
     inputs = root.input_shapes or (root.output_shape,)
@@ -234,7 +233,7 @@ def features(executed: ExecutedLayer) -> dict[str, float]:
     }
 
 
-FEATURES: tuple[str, ...] = (
+OWN_FEATURES: tuple[str, ...] = (
     "batch",
     "height",
     "width",
@@ -272,7 +271,16 @@ FEATURES: tuple[str, ...] = (
 )
 
 
+FEATURES: tuple[str, ...] = (*OWN_FEATURES, *CONTEXT_FEATURES)
+
+
 def feature_matrix(executed: Sequence[ExecutedLayer]) -> np.ndarray:
-    """(len(executed), len(FEATURES)) floats, columns in the order of FEATURES."""
-    rows = [[values[name] for name in FEATURES] for values in map(features, executed)]
+    """(len(executed), len(FEATURES)) floats, columns in the order of FEATURES.
+
+    `executed` are all layers of one network in their order: what stands around a layer counts.
+    """
+    rows = [
+        [*features(layer).values(), *around]
+        for layer, around in zip(executed, contexts(executed), strict=True)
+    ]
     return np.array(rows, dtype=np.float64).reshape(-1, len(FEATURES))

@@ -7,8 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from strata import operations as op
 from strata.errors import SchemaError
-from strata.execution import tensor_bytes
-from strata.layer import Layer, make_layer
+from strata.layer import Layer, make_layer, tensor_bytes
 from strata.work import Work
 
 

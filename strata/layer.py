@@ -1,6 +1,7 @@
 """A layer: an operation's parameters at a place in a graph."""
 
 from dataclasses import dataclass, replace
+from math import prod
 
 from strata import operations as op
 from strata.errors import SchemaError
@@ -74,6 +75,11 @@ class Layer:
     def work(self) -> Work:
         """Work of this layer executed alone."""
         return layer_work(self)
+
+
+def tensor_bytes(shape: op.Shape, layer: Layer) -> int:
+    """Bytes of an activation tensor at the layer's precision, rounded up to whole bytes."""
+    return -(-prod(shape) * layer.activation_bits // 8)
 
 
 def make_layer(

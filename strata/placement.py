@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from strata.execution import FEATURES, PLACEMENTS, ExecutedLayer, features, geometry
+from strata.execution import OWN_FEATURES, PLACEMENTS, ExecutedLayer, features, geometry
 from strata.forest import Forest, tree_value
 
 # An array's memory holds filters in whole groups: what weights take is rounded up to one of these.
@@ -29,7 +29,7 @@ MEMORY_FEATURES: tuple[str, ...] = (
 )
 
 PLACEMENT_FEATURES: tuple[str, ...] = (
-    *FEATURES,
+    *OWN_FEATURES,
     *MEMORY_FEATURES,
     "producer_on_host",
     "earlier_on_host",

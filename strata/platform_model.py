@@ -25,6 +25,7 @@ from strata.forest import Forest, forest_from_arrays, forest_to_arrays
 from strata.layer import OPERATIONS
 from strata.layer_models import LayerModel, layer_model_from_dict, layer_model_to_dict
 from strata.mapping import MappingModel, mapping_from_parts, mapping_to_parts
+from strata.traffic import Traffic, traffic_from_dict, traffic_to_dict
 
 FORMAT = "strata-platform"
 SCHEMA_VERSION = 2
@@ -97,7 +98,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlatformModel:
-    """Header, layer models, mapping model, overhead of a network.
+    """Header, layer models, mapping model, overhead of a network, and its traffic if known.
 
     Layer models are kept by `ExecutedLayer.model_key` (operation, and placement if any) and kind.
     """
@@ -106,6 +107,7 @@ class PlatformModel:
     layer_models: dict[str, dict[str, LayerModel]]
     mapping: MappingModel
     overhead: NetworkOverhead = NetworkOverhead()
+    traffic: Traffic = field(default_factory=Traffic)
 
 
 def save_platform_model(model: PlatformModel, path: str | Path) -> None:
@@ -171,6 +173,8 @@ def _to_parts(model: PlatformModel) -> tuple[dict[str, Any], dict[str, np.ndarra
     about = asdict(model.header)
     data = {"format": FORMAT, "schema_version": about.pop("schema_version"), "header": about}
     rest = {"layer_models": models, "mapping": mapping, "overhead": asdict(model.overhead)}
+    if model.traffic.memories:
+        rest["traffic"] = traffic_to_dict(model.traffic, store)
     return data | rest, arrays
 
 
@@ -194,7 +198,10 @@ def _from_parts(
                 raise ArtefactError(f"{place}: {kind} holds a model of kind {found.kind}")
             models[operation][kind] = found
     mapping = _mapping(_get(data, "mapping", dict, where), arrays, where)
-    return PlatformModel(header, models, mapping, _overhead(data, where))
+    traffic = Traffic()
+    if "traffic" in data:  # most platforms' toolchains say nothing of it
+        traffic = traffic_from_dict(data["traffic"], forests, f"{where}: traffic")
+    return PlatformModel(header, models, mapping, _overhead(data, where), traffic)
 
 
 def _forests(arrays: Mapping[str, np.ndarray], where: str) -> dict[str, Forest]:

@@ -3,13 +3,22 @@
 from dataclasses import asdict
 from typing import Any
 
-from strata.errors import ArtefactError
+from strata.errors import ArtefactError, SchemaError
 from strata.profile import ExecutedNode, Profile
 
 
 def profile_to_dict(profile: Profile) -> dict[str, Any]:
-    """Plain dictionaries, lists, numbers and text; times in seconds."""
-    return asdict(profile)
+    """Plain dictionaries, lists, numbers and text; times in seconds.
+
+    Nodes without traffic and nodes with a time are written as before there were others.
+    """
+    data = asdict(profile)
+    for node in data["nodes"]:
+        if not node["traffic_bytes"]:
+            del node["traffic_bytes"]
+        if node["timed"]:
+            del node["timed"]
+    return data
 
 
 def _node(data: dict[str, Any]) -> ExecutedNode:
@@ -23,6 +32,8 @@ def _node(data: dict[str, Any]) -> ExecutedNode:
         float(data["time_s"]),
         tuple(data["readings_s"]),
         str(data.get("placement", "")),  # shards written before accelerators do not say
+        dict(data.get("traffic_bytes", {})),  # only platforms that know it say
+        bool(data.get("timed", True)),
     )
 
 
@@ -41,5 +52,7 @@ def profile_from_dict(data: dict[str, Any], where: str) -> Profile:
         )
     except KeyError as error:
         raise ArtefactError(f"{where}: the profile has no field {error}") from None
+    except SchemaError as error:
+        raise ArtefactError(f"{where}: {error}") from None
     except (TypeError, ValueError) as error:
         raise ArtefactError(f"{where}: malformed profile: {error}") from None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from strata import operations as op
 from strata.errors import ArtefactError, SchemaError, legal
-from strata.estimate import NO_MODEL, Estimate, LayerEstimate
+from strata.estimate import NO_MODEL, NO_TIME, Estimate, LayerEstimate
 from strata.graph import Graph
 from strata.work import Work
 
@@ -40,6 +40,7 @@ CSV_COLUMNS = (
     "note",
 )
 _PLAIN_WIDTH = 170  # columns where the output is no terminal
+_MEMORY_TEXT = {"sram": "SRAM", "flash": "flash", "dram": "DRAM"}
 _SHOWN_ABSORBED = 3
 _LONGEST_LABEL = 40
 
@@ -61,6 +62,12 @@ def headline(estimate: Estimate) -> str:
             f"{estimate.fell_back} of {executed} executed layers fell back from the "
             f"{estimate.kind} model: {names}"
         )
+    if estimate.untimed:
+        names = _counted(layer.operation for layer in estimate.layers if layer.time_s is None)
+        lines.append(
+            f"{estimate.untimed} of {executed} executed layers take a time that is not known, "
+            f"marked ?: {names}"
+        )
     if estimate.out_of_range:
         lines.append(
             f"{estimate.out_of_range} of {executed} executed layers lie outside the measured "
@@ -79,15 +86,42 @@ def table_text(estimate: Estimate, width: int | None = None) -> str:
     """The estimate for people, `width` columns wide; as wide as a page without one."""
     drawn = _table("layer", "operation", "absorbed", ">time (ms)", ">share (%)", "bound")
     drawn.add_column("util. (%)", justify="right", no_wrap=True)
+    for memory in estimate.memories:
+        drawn.add_column(f"{_MEMORY_TEXT[memory]} (KiB)", justify="right", no_wrap=True)
     drawn.add_column("model", overflow="fold")
     for layer in estimate.layers:
         _add_row(drawn, _cells(layer))
     title = f"{estimate.network} on {estimate.platform}, {estimate.kind} model"
     total = (
-        f"total {estimate.total_s * 1e3:.3f} ms = {len(estimate.layers)} executed layers "
+        f"total {'at least ' if estimate.untimed else ''}{estimate.total_s * 1e3:.3f} ms = "
+        f"{len(estimate.layers) - estimate.untimed} executed layers "
         f"{estimate.layers_s * 1e3:.3f} ms + network overhead {estimate.overhead_s * 1e3:.3f} ms"
     )
-    return _printed(width, title, headline(estimate), drawn, total)
+    return _printed(width, title, headline(estimate), drawn, total, *_traffic_lines(estimate))
+
+
+def _traffic_lines(estimate: Estimate) -> Iterator[str]:
+    """Bytes per memory in all; nothing for a platform that tells none."""
+    if not estimate.memories:
+        return
+    totals, unknown = estimate.traffic_bytes, estimate.traffic_unknown
+    parts = (
+        f"{_MEMORY_TEXT[memory]} {'at least ' if unknown[memory] else ''}{_size(totals[memory])}"
+        for memory in estimate.memories
+    )
+    yield f"read and written: {', '.join(parts)}"
+    for memory, layers in unknown.items():
+        if layers:
+            yield (
+                f"{_MEMORY_TEXT[memory]} traffic of {layers} of {len(estimate.layers)} executed "
+                "layers is unknown, marked ?"
+            )
+
+
+def _size(moved_bytes: float) -> str:
+    if moved_bytes < 2**20:
+        return f"{moved_bytes / 2**10:,.1f} KiB"
+    return f"{moved_bytes / 2**20:,.2f} MiB"
 
 
 def _table(*titles: str) -> "Table":
@@ -128,16 +162,18 @@ def _cells(layer: LayerEstimate) -> Iterator[str]:
     yield layer.name
     yield layer.operation
     yield _shortened(layer.absorbed)
-    yield f"{layer.time_s * 1e3:.4f}"
-    yield f"{layer.share * 100:.1f}"
+    yield "?" if layer.time_s is None else f"{layer.time_s * 1e3:.4f}"
+    yield "?" if layer.share is None else f"{layer.share * 100:.1f}"
     yield layer.bound
     yield "-" if layer.utilisation is None else f"{layer.utilisation * 100:.1f}"
+    for moved in layer.traffic_bytes.values():
+        yield "?" if moved is None else f"{moved / 2**10:,.1f}"
     yield " ".join(_model(layer))
 
 
 def _model(layer: LayerEstimate) -> Iterator[str]:
     """Which model answered, "!" if out of range, and remarks that these two do not say."""
-    if layer.model_used != NO_MODEL:
+    if layer.model_used not in (NO_MODEL, NO_TIME):
         yield layer.model_used
     if not layer.in_range:
         yield "!"
@@ -153,7 +189,15 @@ def _shortened(names: tuple[str, ...]) -> str:
 
 
 def as_dict(estimate: Estimate) -> dict[str, Any]:
-    """The whole estimate as JSON-ready data, SI units; keys change only with JSON_VERSION."""
+    """The whole estimate as JSON-ready data, SI units; keys change only with JSON_VERSION.
+
+    Keys of traffic are there for platforms that tell it, and a count of layers whose time is null
+    where there are any.
+    """
+    traffic = {
+        "traffic_bytes": estimate.traffic_bytes,
+        "traffic_unknown": estimate.traffic_unknown,
+    }
     return {
         "schema": JSON_SCHEMA,
         "version": JSON_VERSION,
@@ -170,11 +214,21 @@ def as_dict(estimate: Estimate) -> dict[str, Any]:
             "fell_back": estimate.fell_back,
             "moves_nothing": estimate.moves_nothing,
             "out_of_range": estimate.out_of_range,
+            **({"untimed": estimate.untimed} if estimate.untimed else {}),
             "unmapped": len(estimate.unmapped),
         },
         "unmapped": list(estimate.unmapped),
-        "layers": [asdict(layer) for layer in estimate.layers],
+        **(traffic if estimate.memories else {}),
+        "layers": [_layer_dict(layer) for layer in estimate.layers],
     }
+
+
+def _layer_dict(layer: LayerEstimate) -> dict[str, Any]:
+    """All that is said of a layer, of its traffic only where there is something to say."""
+    data = asdict(layer)
+    if not layer.traffic_bytes:
+        del data["traffic_bytes"]
+    return data
 
 
 def json_text(estimate: Estimate) -> str:
@@ -185,14 +239,18 @@ def json_text(estimate: Estimate) -> str:
 def csv_text(estimate: Estimate) -> str:
     """One row per executed layer in CSV_COLUMNS, and a last row for the network's overhead.
 
-    `time_s` adds up to the network's total. Absorbed names are separated by ";". The last row's
+    Bytes per memory follow for platforms that tell them, empty where unknown. `time_s` adds up to
+    the network's total. Absorbed names are separated by ";". The last row's
     note is the line of `coverage`.
     """
     text = io.StringIO()
-    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
+    columns = (*CSV_COLUMNS, *(f"{memory}_bytes" for memory in estimate.memories))
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     for layer in estimate.layers:
-        writer.writerow(asdict(layer) | {"absorbed": ";".join(layer.absorbed)})
+        cells = asdict(layer) | {"absorbed": ";".join(layer.absorbed)}
+        moved = cells.pop("traffic_bytes")
+        writer.writerow(cells | {f"{memory}_bytes": value for memory, value in moved.items()})
     total_s, overhead_s = estimate.total_s, estimate.overhead_s
     writer.writerow(
         {
@@ -225,13 +283,14 @@ def save_plot(estimate: Estimate, path: Path) -> None:
     axes = figure.add_subplot()
     for bound in dict.fromkeys(layer.bound for layer in layers):
         rows = [row for row, layer in enumerate(layers) if layer.bound == bound]
-        axes.barh(rows, [layers[row].time_s * 1e3 for row in rows], label=bound)
+        axes.barh(rows, [(layers[row].time_s or 0.0) * 1e3 for row in rows], label=bound)
     labels = [_label(layer.name) for layer in layers]
     axes.set_yticks(range(len(layers)), labels, fontsize=6, parse_math=False)
     axes.invert_yaxis()
     axes.margins(y=0.01)
     axes.set_xlabel("time (ms)")
-    total = f"{estimate.network} on {estimate.platform}: {estimate.total_s * 1e3:.2f} ms"
+    least = "at least " if estimate.untimed else ""
+    total = f"{estimate.network} on {estimate.platform}: {least}{estimate.total_s * 1e3:.2f} ms"
     covered = coverage(estimate.unmapped, estimate.network_layers)
     axes.set_title(f"{total} ({estimate.kind} model)\n{covered}", fontsize=9, parse_math=False)
     if layers:

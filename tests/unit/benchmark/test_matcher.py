@@ -151,7 +151,7 @@ def test_a_layer_folded_into_how_the_input_is_read_is_fused_with_the_input():
         ("input->transpose", "FUSED"),
         ("transpose->convolution", "NOT_FUSED"),
     ]
-    assert [layer.executed.name for layer in found.layers] == ["conv", "transpose/reorder"]
+    assert [layer.executed.name for layer in found.layers] == ["transpose/reorder", "conv"]
 
 
 def test_a_refusal_and_a_profile_without_known_names_are_match_errors():
@@ -159,3 +159,14 @@ def test_a_refusal_and_a_profile_without_known_names_are_match_errors():
         match(two_blocks(), Profile("test", refusal="out of memory"))
     with pytest.raises(MatchError, match="names must survive"):
         match(two_blocks(), profile(node("Transpose_626", "Transpose_626")))
+
+
+def test_a_node_without_a_time_leaves_its_layer_without_one():
+    builder = GraphBuilder("left")
+    first = builder.convolution(builder.input(1, 8, 16, 16, name="in"), 8, 3, name="first")
+    builder.convolution(first, 8, 3, name="second")
+    left = ExecutedNode("n", "left", ("second",), (), None, 0.0, placement="host", timed=False)
+    found = match(builder.build(), profile(node("first", "first"), node("part", "second"), left))
+    first, second = found.layers
+    assert (first.timed, first.time_s) == (True, 1.0)
+    assert (second.timed, second.executed.placement, second.kind) == (False, "host", "left")

@@ -1,6 +1,7 @@
 """From shard records to typed Parquet tables."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -12,8 +13,8 @@ from hardware_modules.registry import create
 from strata.edges import EDGE_FEATURES
 from strata.errors import ArtefactError
 from strata.execution import FEATURES
-from strata.profile import Profile
-from strata.profile_json import profile_to_dict
+from strata.profile import ExecutedNode, Profile
+from strata.profile_json import profile_from_dict, profile_to_dict
 
 SETTINGS = {"height": 8, "width": 8, "channels": 16, "filters": 32, "kernel": 3, "kernels": 2}
 
@@ -87,3 +88,36 @@ def test_a_torn_or_missing_shard_is_named(tmp_path):
         list(read_shard(path))
     with pytest.raises(ArtefactError, match="cannot be read"):
         list(read_shard(tmp_path / "none.jsonl"))
+
+
+def test_a_layer_without_a_time_tells_how_it_is_mapped_and_nothing_else(tmp_path):
+    module, graph = create("null", {}), build("convolution", SETTINGS)
+    whole = module.parse(module.profile(module.compile(graph), 3, 1), graph)
+    mapped = rows_of_record(tmp_path, whole)
+    last = next(node for node in whole.nodes if "kernel_1" in node.layers)
+    assert [layer["layer"] for layer in mapped.layers["convolution"]] == ["kernel_0", "kernel_1"]
+    left = replace(last, kind="on the CPU", placement="host", time_s=0.0, timed=False)
+    partly = replace(whole, nodes=tuple(left if n is last else n for n in whole.nodes))
+    rows = rows_of_record(tmp_path, partly)
+    assert [row["layer"] for row in rows.layers["convolution"]] == ["kernel_0"]
+    assert not [key for key in rows.layers if "@" in key]
+    assert [row["flag"] for row in rows.mapping] == [row["flag"] for row in mapped.mapping]
+    placed = [row["placement"] for row in rows.placements if row["operation"] == "convolution"]
+    assert placed == ["", "host"]
+    assert rows.networks == []
+    (refused,) = rows.refusals
+    assert refused["reason"] == f"no time is known: '{left.name}' on the CPU"
+
+
+def rows_of_record(folder, profile):
+    path = folder / "one.jsonl"
+    path.write_text(json.dumps(record("aa", profile)) + "\n")
+    return rows_of_shard(path, build)
+
+
+def test_whether_a_node_has_a_time_survives_json_and_is_written_only_where_it_has_none():
+    timed = ExecutedNode("a", "kind", (), (), None, 1.0)
+    left = ExecutedNode("b", "left", (), (), None, 0.0, placement="host", timed=False)
+    data = profile_to_dict(Profile("p", (timed, left)))
+    assert ["timed" in node for node in data["nodes"]] == [False, True]
+    assert profile_from_dict(json.loads(json.dumps(data)), "here").nodes == (timed, left)

@@ -1,0 +1,123 @@
+"""What stands around an executed layer in its network: features of its place, not of the layer.
+
+A compiler fetches a layer's weights while the layer before computes, keeps a tensor on the chip
+as long as others leave room, and reads a network's input in the layout that the caller wrote it.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from strata.layer import OPERATIONS, tensor_bytes
+
+if TYPE_CHECKING:
+    from strata.execution import ExecutedLayer
+
+CONTEXT_FEATURES: tuple[str, ...] = (
+    "previous_macs",
+    "previous_bytes",
+    "previous_kernel",
+    "previous_operation",
+    "chain_before",
+    "following_macs",
+    "following_bytes",
+    "following_kernel",
+    "following_operation",
+    "chain_after",
+    "reads_input",
+    "writes_output",
+    "readers",
+    "input_age",
+    "output_reach",
+    "live_bytes",
+)
+
+
+_NOTHING = (0.0, 0.0, 0.0, 0.0)
+
+
+def _neighbour(layer: "ExecutedLayer") -> tuple[float, ...]:
+    """What a layer's neighbours see of it: MACs, bytes, the larger side of its window, its kind."""
+    work, kernel = layer.work, getattr(layer.root.parameters, "kernel", (1, 1))
+    kind = 1 + OPERATIONS.index(layer.operation)
+    return float(work.macs), float(work.bytes), float(max(kernel)), float(kind)
+
+
+def _chains(readers: "Sequence[set[int]]") -> tuple[list[int], list[int]]:
+    """How many layers before and after each one pass a single tensor on, each to the next alone."""
+    linked = [read == {i + 1} for i, read in enumerate(readers)]
+    before = [0] * len(linked)
+    for i in range(1, len(linked)):
+        before[i] = before[i - 1] + 1 if linked[i - 1] else 0
+    after = [0] * len(linked)
+    for i in reversed(range(len(linked) - 1)):
+        after[i] = after[i + 1] + 1 if linked[i] else 0
+    return before, after
+
+
+def contexts(executed: "Sequence[ExecutedLayer]") -> list[list[float]]:
+    """Values in the order of CONTEXT_FEATURES for each layer of a network, in its order.
+
+    `previous_*` and `following_*` are the work, window and kind (its place in OPERATIONS from 1, 0
+    for none) of the neighbours in the order of execution; `chain_*` count the layers in a row that read
+    only the one before them and are read by the one after them alone;
+    `reads_input` counts the tensors read that no executed layer makes, `readers` the layers that
+    read what this one makes. `input_age` and `output_reach` count the layers between the maker of
+    the oldest tensor read and this one, and from here to the last reader; `live_bytes` are the
+    activations that must be kept somewhere while the layer runs, its own among them. A layer
+    stands where its first part does, so it may stand before one that it reads: nothing between.
+    """
+    owner = {inner.name: i for i, layer in enumerate(executed) for inner in layer.layers}
+    reads: list[dict[str, int]] = []  # per layer, the tensors it reads, in bytes
+    readers: dict[str, list[int]] = defaultdict(list)
+    for i, layer in enumerate(executed):
+        reads.append({})
+        for inner in layer.layers:
+            for name, shape in zip(inner.inputs, inner.input_shapes, strict=True):
+                if owner.get(name) != i and name not in reads[i]:
+                    reads[i][name] = tensor_bytes(shape, inner)
+                    readers[name].append(i)
+    last = len(executed) - 1
+    live = _live_bytes(executed, owner, reads, readers)
+    seen = [_neighbour(layer) for layer in executed]
+    makes = [{i for inner in layer.layers for i in readers[inner.name]} for layer in executed]
+    before, after = _chains(makes)
+    rows = []
+    for i, layer in enumerate(executed):
+        oldest = min((owner.get(name, -1) for name in reads[i]), default=-1)
+        rows.append(
+            [
+                *(seen[i - 1] if i > 0 else _NOTHING),
+                before[i],
+                *(seen[i + 1] if i < last else _NOTHING),
+                after[i],
+                sum(name not in owner for name in reads[i]),
+                any(not readers[inner.name] for inner in layer.outputs),
+                len(makes[i]),
+                max(i - oldest, 0),
+                max(max(makes[i], default=i) - i, 0),
+                live[i],
+            ]
+        )
+    return rows
+
+
+def _live_bytes(
+    executed: "Sequence[ExecutedLayer]",
+    owner: dict[str, int],
+    reads: Sequence[dict[str, int]],
+    readers: dict[str, list[int]],
+) -> list[int]:
+    """Bytes of activations alive while each layer runs; a network's outputs stay to its end."""
+    changes = [0] * (len(executed) + 1)
+    sizes = {name: size for read in reads for name, size in read.items()}
+    for i, layer in enumerate(executed):
+        for inner in layer.outputs:
+            if not readers[inner.name]:
+                changes[i] += tensor_bytes(inner.output_shape, inner)
+    for name, size in sizes.items():
+        maker = owner.get(name, 0)
+        changes[min(maker, *readers[name])] += size
+        changes[max(maker, *readers[name]) + 1] -= size
+    return list(accumulate(changes))[:-1]

@@ -1,0 +1,106 @@
+"""What stands around a layer, worked out by hand on a small network."""
+
+from dataclasses import replace
+
+import pytest
+
+from strata import operations as op
+from strata.builder import GraphBuilder
+from strata.context import CONTEXT_FEATURES, contexts
+from strata.execution import FEATURES, OWN_FEATURES, feature_matrix, make_executed
+from strata.graph import with_bits
+
+
+@pytest.fixture
+def branches():
+    """in (4x8x8) -> a (conv, 8x8x8) -> b (conv, 8x8x8) -> add(a, b) -> pool; one byte each."""
+    builder = GraphBuilder("branches")
+    x = builder.input(1, 4, 8, 8, name="in")
+    a = builder.convolution(x, 8, 3, name="a")
+    b = builder.convolution(a, 8, 3, name="b")
+    added = builder.add(op.Elementwise("add"), a, b, name="add")
+    builder.pooling(added, "max", 2, name="pool")
+    return with_bits(builder.build(), 8)
+
+
+def by_name(executed):
+    rows = contexts(executed)
+    return {
+        layer.name: dict(zip(CONTEXT_FEATURES, row, strict=True))
+        for layer, row in zip(executed, rows, strict=True)
+    }
+
+
+def executed_alone(graph):
+    return [make_executed([layer]) for layer in graph.layers if layer.inputs]
+
+
+def test_neighbours_are_those_of_the_order_of_execution(branches):
+    rows = by_name(executed_alone(branches))
+    # a: 8x8 places, 8 filters, 3x3x4 each; b: 3x3x8 each
+    assert rows["a"]["previous_macs"] == 0
+    assert rows["b"]["previous_macs"] == 64 * 8 * 36
+    assert rows["a"]["following_macs"] == 64 * 8 * 72
+    assert rows["pool"]["following_bytes"] == 0
+    assert rows["pool"]["previous_bytes"] == 3 * 512  # the sum reads two tensors, writes one
+
+
+def test_inputs_and_outputs_of_the_network(branches):
+    rows = by_name(executed_alone(branches))
+    assert {name: row["reads_input"] for name, row in rows.items()} == {
+        "a": 1, "b": 0, "add": 0, "pool": 0,
+    }  # fmt: skip
+    assert [name for name, row in rows.items() if row["writes_output"]] == ["pool"]
+
+
+def test_how_long_tensors_are_kept(branches):
+    rows = by_name(executed_alone(branches))
+    assert rows["a"]["readers"] == 2
+    assert rows["a"]["output_reach"] == 2
+    assert rows["add"]["input_age"] == 2
+    assert rows["b"]["input_age"] == 1
+
+
+def test_bytes_alive_while_a_layer_runs(branches):
+    rows = by_name(executed_alone(branches))
+    assert {name: row["live_bytes"] for name, row in rows.items()} == {
+        "a": 256 + 512,  # the input and a
+        "b": 512 + 512,
+        "add": 3 * 512,
+        "pool": 512 + 128,
+    }
+
+
+def test_fused_layers_are_one_and_their_inner_tensors_are_nowhere(branches):
+    a, b, added, pool = (layer for layer in branches.layers if layer.inputs)
+    rows = by_name([make_executed([a]), make_executed([b, added]), make_executed([pool])])
+    assert rows["b"]["live_bytes"] == 512 + 512  # a, and the sum
+    assert rows["b"]["readers"] == 1
+    assert rows["a"]["output_reach"] == 1
+
+
+def test_a_layer_alone_reads_the_input_and_writes_the_output(branches):
+    layer = next(layer for layer in branches.layers if layer.name == "b")
+    (row,) = by_name([make_executed([layer])]).values()
+    assert row["reads_input"] == 1
+    assert row["writes_output"] == 1
+    assert row["readers"] == 0
+    assert row["live_bytes"] == 1024
+    assert row["previous_bytes"] == row["following_bytes"] == 0
+
+
+def test_the_feature_matrix_ends_with_the_context(branches):
+    executed = executed_alone(branches)
+    matrix = feature_matrix(executed)
+    assert matrix.shape == (len(executed), len(FEATURES))
+    assert matrix[:, len(OWN_FEATURES) :].tolist() == [
+        [float(value) for value in row] for row in contexts(executed)
+    ]
+
+
+def test_bytes_follow_the_precision(branches):
+    executed = executed_alone(branches)
+    wide = [
+        make_executed([replace(each.root, activation_bits=32, weight_bits=32)]) for each in executed
+    ]
+    assert by_name(wide)["add"]["live_bytes"] == 4 * by_name(executed)["add"]["live_bytes"]
