@@ -11,7 +11,12 @@ from sys import executable
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
-from benchmark.config import load_config, load_platform, platform_file
+from benchmark.config import (
+    load_config,
+    load_platform,
+    platform_file,
+    platform_files,
+)
 from strata.errors import StrataError
 
 min_version("9.0")

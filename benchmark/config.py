@@ -110,9 +110,11 @@ class MultiLayer(Section):
     """Number of multi-layer benchmark networks (ANNETTE, section 4, figure 4)."""
 
     cells: Count = 0
+    stems: Count = 0
     convnet: Count = 0
     fcnet: Count = 0
     pooled: Count = 0
+    moved: Count = 0
 
 
 class Fit(Section):
@@ -120,6 +122,9 @@ class Fit(Section):
 
     trees: Whole = Field(default=24, description="trees of a random forest")
     minimum_leaf: Whole = Field(default=2, description="fewest training rows in a leaf")
+    learner: Literal["forest", "boosting"] = Field(
+        default="forest", description="the paper's random forest, or gradient boosting"
+    )
 
 
 class NasBench(Section):
@@ -172,6 +177,11 @@ class PlatformConfig(Section):
 
     schema_version: Literal[1] = 1
     name: Name = Field(description="the file's name without its ending; need not be given")
+    like: str | None = Field(
+        default=None,
+        description="platform beside this file whose settings hold where this one says nothing; "
+        "of sections, key by key",
+    )
     module: str = Field(description="name in the registry of hardware modules")
     options: dict[str, Any] = Field(default_factory=dict)
     sweeps: dict[MicroKernel, Sweep] = Field(
@@ -188,6 +198,13 @@ class PlatformConfig(Section):
         default_factory=dict, description="numbers of networks instead of `points` times the run's"
     )
 
+    samples: dict[str, Any] = Field(
+        default_factory=dict, description="points instead of `points` times the run's"
+    )
+    fit: dict[str, Any] = Field(
+        default_factory=dict, description="keys of the run's fit that differ here"
+    )
+
     def apply(self, run: RunConfig, where: Path) -> RunConfig:
         """The run as this platform needs it; SchemaError for an illegal key of a section.
 
@@ -199,6 +216,8 @@ class PlatformConfig(Section):
         for counts in (data["samples"], data["multi_layer"]):
             counts.update({name: count * self.points for name, count in counts.items()})
         data["multi_layer"] |= self.multi_layer
+        data["samples"] |= self.samples
+        data["fit"] |= self.fit
         return validate(where, RunConfig, data)
 
 
@@ -213,14 +232,43 @@ def load_config(path: Path | str, platforms: Any = None) -> RunConfig:
     return validate(Path(path), RunConfig, data)
 
 
+def platform_files(path: Path | str) -> tuple[Path, ...]:
+    """A platform's file, the one of the platform it is `like`, and so on.
+
+    SchemaError, one line, for a name without a file beside it, and for a circle.
+    """
+    files = [Path(path)]
+    while (like := read_yaml(files[-1]).get("like")) is not None:
+        beside = {file.stem: file for file in files[-1].parent.glob("*.yaml")}
+        taken = [file.stem for file in files]
+        free = [name for name in beside if name not in taken]
+        if like not in free:
+            raise SchemaError(
+                f"{files[-1]}: key 'like' is {like!r}; "
+                f"legal: another platform's name, {legal(free)}"
+            )
+        files.append(beside[like])
+    return tuple(files)
+
+
 def load_platform(path: Path | str) -> PlatformConfig:
-    """The platform in a YAML file, named after the file; raises SchemaError as `load_config`."""
+    """The platform in a YAML file, named after the file, with what it takes over from others.
+
+    Raises SchemaError as `load_config` and `platform_files`.
+    """
     path = Path(path)
-    data = read_yaml(path)
-    name = data.get("name", path.stem)
-    if name != path.stem:
-        raise SchemaError(f"{path}: key 'name' is {name!r}; legal: the file's name, {path.stem}")
-    return validate(path, PlatformConfig, {**data, "name": name})
+    data: dict[str, Any] = {}
+    for file in reversed(platform_files(path)):
+        own = read_yaml(file)
+        name = own.pop("name", file.stem)
+        if name != file.stem:
+            raise SchemaError(
+                f"{file}: key 'name' is {name!r}; legal: the file's name, {file.stem}"
+            )
+        for key, value in own.items():
+            sections = isinstance(value, dict) and isinstance(data.get(key), dict)
+            data[key] = {**data[key], **value} if sections else value
+    return validate(path, PlatformConfig, {**data, "name": path.stem})
 
 
 def platform_file(config_file: Path | str, platform: str) -> Path:

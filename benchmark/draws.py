@@ -256,6 +256,27 @@ def _pooled(generator: np.random.Generator, sampling: Sampling) -> Row:
     }
 
 
+_MOVES = ("truncate", "crop", "frame", "enlarge_nearest", "enlarge_linear", "rescale")
+_READERS = ("convolution", "depthwise", "pooling", "average", "add", "concat")
+
+
+def _moved(generator: np.random.Generator, sampling: Sampling) -> Row:
+    """Every move before every reader; maps up to 112 pixels, where frames and crops stand."""
+    height, width = _extents(generator, 112)
+    return {
+        "height": max(height, 4),
+        "width": max(width, 4),
+        "channels": _channels(generator, height, sampling),
+        "filters": max(_channels(generator, height, sampling), 2),
+        "kernel": _choose(generator, {1: 0.5, 3: 0.5}),
+        "activation": str(generator.choice(["none", "relu", "relu6"], p=[0.4, 0.5, 0.1])),
+        "pooled": _choose(generator, {0: 0.6, 1: 0.4}),
+        "move": str(generator.choice([*_MOVES, "multiply", "subtract", "normalise"])),
+        "factor": _choose(generator, {2: 0.8, 4: 0.2}),
+        "reader": str(generator.choice(_READERS)),
+    }
+
+
 def _fcnet(generator: np.random.Generator, sampling: Sampling) -> Row:
     edge = _log_uniform(generator, 4, 56)
     return {
@@ -286,7 +307,9 @@ DRAWS: dict[str, Callable[[np.random.Generator, Sampling], Row]] = {
     "add": _add,
     "concat": _concat,
     "cells": _cells,
+    "stems": _cells,
     "convnet": _convnet,
     "fcnet": _fcnet,
     "pooled": _pooled,
+    "moved": _moved,
 }

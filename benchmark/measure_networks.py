@@ -20,7 +20,7 @@ from hardware_modules.device_lock import device_lock
 from hardware_modules.registry import create
 from strata.atomic import replacing
 from strata.console import exits_cleanly
-from strata.errors import SchemaError, StrataError
+from strata.errors import SchemaError, StrataError, UnsupportedLayer
 from strata.graph import Graph
 from strata.graph_json import graph_to_dict
 from strata.importer import load_network, read_openvino_model
@@ -38,11 +38,30 @@ class NetworkFile:
     path: Path
 
 
-def compile_network(module: HardwareModule, path: Path, graph: Graph) -> Any:
-    """Compile a network: a model file as the toolchain reads it itself, Strata JSON from the graph.
+def compile_network(module: HardwareModule, path: Path) -> tuple[Graph, Any, str | None]:
+    """A network's graph, what the module made of it, and why it made nothing or None.
 
-    Modules that cannot read model files compile the imported graph.
+    A model file is compiled as the toolchain reads it itself, Strata JSON from the graph. Modules
+    that cannot read model files compile the imported graph; with `compile_tflite`, a module gives
+    the graph of a TFLite file too.
     """
+    compile_tflite = getattr(module, "compile_tflite", None)
+    try:
+        if path.suffix.lower() == ".tflite" and compile_tflite is not None:
+            return *compile_tflite(path), None
+    except UnsupportedLayer as error:
+        return load_network(path), None, str(error)
+    graph = load_network(path)
+    reason = module.supports(graph) if path.suffix == ".json" else None
+    if reason is not None:
+        return graph, None, reason
+    try:
+        return graph, _compile_graph(module, path, graph), None
+    except (StrataError, RuntimeError) as error:
+        return graph, None, str(error).strip().splitlines()[0]
+
+
+def _compile_graph(module: HardwareModule, path: Path, graph: Graph) -> Any:
     compile_model = getattr(module, "compile_model", None)
     if path.suffix == ".json" or compile_model is None:
         return module.compile(graph)
@@ -53,17 +72,7 @@ def measure_round_robin(
     module: HardwareModule, files: Sequence[Path], rounds: int, quiet: bool = False
 ) -> list[tuple[Graph, Profile]]:
     """Profiles of all networks; one that cannot be compiled comes back as a refusal."""
-    compiled: list[tuple[Graph, Any, str | None]] = []
-    for path in files:
-        graph = load_network(path)
-        reason = module.supports(graph) if path.suffix == ".json" else None
-        network = None
-        if reason is None:
-            try:
-                network = compile_network(module, path, graph)
-            except (StrataError, RuntimeError) as error:
-                reason = str(error).strip().splitlines()[0]
-        compiled.append((graph, network, reason))
+    compiled = [compile_network(module, path) for path in files]
     reports: dict[int, Any] = {}
     console = Console(stderr=True)
     for turn in track(range(rounds), "rounds", console=console, disable=quiet):
@@ -83,10 +92,12 @@ def refusal(module: HardwareModule, reason: str) -> Profile:
 
 
 def _parsed(module: HardwareModule, report: Any, graph: Graph) -> Profile:
+    """The profile; a refusal if it cannot be parsed, or if it is not told what a layer takes."""
     try:
-        return module.parse(report, graph)
+        profile = module.parse(report, graph)
     except StrataError as error:
         return refusal(module, str(error))
+    return refusal(module, profile.untimed) if profile.untimed else profile
 
 
 def open_module(path: Path) -> tuple[str, HardwareModule]:

@@ -27,6 +27,7 @@ _DESCRIBED = (
     "concat",
     "convnet",
     "fcnet",
+    "moved",
     "pooled",
 )
 
@@ -54,6 +55,10 @@ def _described(name: str) -> Benchmark:
 BENCHMARKS: dict[str, Benchmark] = {
     **{name: _described(name) for name in _DESCRIBED},
     "cells": Benchmark("cells", None, cells.SETTINGS, cells.build),
+    # a network has one beginning, and it is costly: cut off the rest and there are more of them
+    "stems": Benchmark(
+        "stems", None, cells.SETTINGS, lambda row: cells.build({"stages": 1, **row})
+    ),
 }
 
 

@@ -22,6 +22,7 @@ SETTINGS: dict[str, Setting] = {
     "seed": Setting(0, 2**63 - 1),
     "size": Setting(0, 640, 0),  # input resolution in pixels; 0: drawn from the seed
     "megamacs": Setting(20, 4000, 1500),  # most multiply-accumulates, in millions
+    "stages": Setting(0, 6, 0),  # most stages after the stem; 0: as drawn from the seed
 }
 _SMALLEST_SIZE, _LARGEST_SIZE = 32, 512
 _MOST_WEIGHTS = 40_000_000
@@ -85,10 +86,11 @@ def _blocks(net: Network) -> list[Block]:
     return [net.pick(kinds, shares) for _ in range(net.whole(1, 3))]
 
 
-def _stages(net: Network, tensor: str) -> str:
+def _stages(net: Network, tensor: str, most: int) -> str:
     blocks = _blocks(net)
     filters = max(net.channels(tensor) * net.log_uniform(0.75, 2.5) * max(net.width, 1.0), 8.0)
-    for stage in range(net.whole(3, 6)):
+    drawn = net.whole(3, 6)
+    for stage in range(min(drawn, most or drawn)):
         stride = 2 if (stage or net.chance(0.3)) and min(net.size(tensor)) >= 4 else 1
         if stride == 2:
             net.skips.append(tensor)
@@ -196,13 +198,13 @@ _HEAD_SHARES: dict[Callable[[Network, str], None], float] = {
 }
 
 
-def _draw(seed: int, structure: int, size: int, width: float) -> Graph:
+def _draw(seed: int, structure: int, size: int, stages: int, width: float) -> Graph:
     generator = np.random.default_rng([seed, 1, structure])
     blank = Style("relu", 0.0, 1.0, "same", 0.0)
     net = Network(GraphBuilder(f"cells_{seed}"), generator, blank, width)
     net.style = _style(net)
     drawn = round(net.log_uniform(_SMALLEST_SIZE, _LARGEST_SIZE))
-    tensor = _stages(net, _stem(net, size or drawn))
+    tensor = _stages(net, _stem(net, size or drawn), stages)
     net.pick(tuple(_HEAD_SHARES), tuple(_HEAD_SHARES.values()))(net, tensor)
     return net.builder.build()
 
@@ -220,11 +222,11 @@ def _excess(graph: Graph, budget: float) -> float:
     return max(graph.work.macs / budget, weights / _MOST_WEIGHTS, elements / _MOST_ELEMENTS)
 
 
-def _cut(seed: int, structure: int, size: int, budget: float) -> Graph | None:
+def _cut(seed: int, structure: int, size: int, stages: int, budget: float) -> Graph | None:
     """A network within its limits, channels cut as far as needed; None if that is not enough."""
     width = _FIRST_WIDTH
     for _ in range(_CUTS):
-        graph = _draw(seed, structure, size, width)
+        graph = _draw(seed, structure, size, stages, width)
         excess = _excess(graph, budget)
         if excess <= 1:
             return graph
@@ -248,7 +250,7 @@ def build(settings: Mapping[str, int | float | str]) -> Graph:
         )
     budget = min(_budget(seed, most * 1e6), most * 1e6)
     for structure in range(_STRUCTURES):
-        graph = _cut(seed, structure, size, budget)
+        graph = _cut(seed, structure, size, int(row["stages"]), budget)
         if graph is not None:
             return graph
     raise SchemaError(

@@ -15,10 +15,14 @@ from strata.errors import SchemaError, legal
 KERAS_NETWORKS = (
     "DenseNet121",
     "EfficientNetB0",
+    "EfficientNetV2B0",
+    "InceptionResNetV2",
     "MobileNetV3Large",
+    "MobileNetV3Small",
     "NASNetMobile",
     "ResNet50V2",
     "VGG16",
+    "Xception",
 )
 
 

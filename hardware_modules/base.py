@@ -2,7 +2,10 @@
 
 A module knows one platform's toolchain and profiler and nothing of benchmarks or models. To add
 a platform, write one module, list it in `registry.MODULES` and give it one YAML file; the
-contract test then covers it.
+contract test then covers it. docs/add_a_platform.md goes through it.
+
+A module may also offer `compile_model` (an openvino.Model) or `compile_tflite` (a file; gives its
+graph too) for networks that its toolchain reads itself: `benchmark.measure_networks`.
 """
 
 from collections.abc import Mapping

@@ -6,6 +6,7 @@ from typing import Any
 from hardware_modules.base import HardwareModule
 from hardware_modules.dpu import DpuModule
 from hardware_modules.edge_tpu import EdgeTpuModule
+from hardware_modules.ethos_u import EthosUModule
 from hardware_modules.ncs2 import Ncs2Module
 from hardware_modules.null import NullModule
 from hardware_modules.openvino_cpu import OpenvinoCpuModule
@@ -20,6 +21,7 @@ MODULES: dict[str, Callable[[Mapping[str, Any]], HardwareModule]] = {
     "dpu_simulated": dpu_simulated,
     "edge_tpu": EdgeTpuModule.from_options,
     "edge_tpu_simulated": edge_tpu_simulated,
+    "ethos_u": EthosUModule.from_options,
     "ncs2": Ncs2Module.from_options,
     "ncs2_simulated": SimulatedNcs2.from_options,
     "null": NullModule.from_options,

@@ -38,3 +38,15 @@ def measuring_code(wildcards):
 def platform_description(wildcards):
     """The platform's YAML."""
     return platform_file(CONFIG_FILE, wildcards.platform)
+
+
+def liked_descriptions(wildcards):
+    """The YAML of the platforms that it is like."""
+    return platform_files(platform_description(wildcards))[1:]
+
+
+def fit_options(wildcards):
+    """How the platform's models are fitted, as options of the command."""
+    described = platform_description(wildcards)
+    fit = load_platform(described).apply(RUN, described).fit
+    return f"--trees {fit.trees} --minimum-leaf {fit.minimum_leaf} --learner {fit.learner}"

@@ -5,6 +5,7 @@ rule plan_sweeps:
     input:
         config=CONFIG_FILE,
         platform=platform_description,
+        like=liked_descriptions,
     output:
         f"{RESULTS}/{{platform}}/plan/sweeps.jsonl",
     log:
@@ -22,6 +23,7 @@ rule plan_samples:
     input:
         config=CONFIG_FILE,
         platform=platform_description,
+        like=liked_descriptions,
         unrolling=f"{RESULTS}/{{platform}}/unrolling.json",
     output:
         f"{RESULTS}/{{platform}}/plan/samples.jsonl",
@@ -41,6 +43,7 @@ rule measure_chunk:
     input:
         plan=f"{RESULTS}/{{platform}}/plan/{{phase}}.jsonl",
         platform=platform_description,
+        like=liked_descriptions,
         code=measuring_code,
     output:
         f"{RESULTS}/{{platform}}/shards/{{phase}}-{{chunk}}.jsonl",
@@ -73,6 +76,7 @@ rule measure_networks:
     input:
         networks=[path for paths in NETWORKS.values() for path in paths],
         platform=platform_description,
+        like=liked_descriptions,
         code=measuring_code,
     output:
         f"{RESULTS}/{{platform}}/networks.jsonl",

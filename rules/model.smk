@@ -63,12 +63,11 @@ rule platform_model:
         python=executable,
         run=RUN.name,
         seed=RUN.seed,
-        trees=RUN.fit.trees,
-        minimum_leaf=RUN.fit.minimum_leaf,
+        fit=fit_options,
     message:
         "fitting and stacking the models of {wildcards.platform}"
     shell:
         "{params.python} -m model_gen.fit_platform {input.tables} --unrolling {input.unrolling}"
         " --platform {wildcards.platform} --run {params.run} --seed {params.seed}"
-        " --trees {params.trees} --minimum-leaf {params.minimum_leaf}"
+        " {params.fit}"
         " --output {output.model} --report {output.report} > {log} 2>&1"

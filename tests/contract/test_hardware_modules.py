@@ -2,10 +2,12 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 import stand_ins
 
+from benchmark.config import load_platform
 from benchmark.matcher import match
 from hardware_modules.openvino_cpu import OpenvinoCpuModule
 from hardware_modules.registry import MODULES, create
@@ -18,6 +20,9 @@ from strata.execution import PLACEMENTS
 REPEATS, WARMUP = 4, 2
 # need a vendor's toolchain and a board; how to get the toolchain
 REAL = {"dpu": "see https://", "edge_tpu": "see https://", "ncs2": "`make ncs2-toolchain`"}
+# modules behind several machines: every platform file that names the module stands for one
+FILES = Path(__file__).parents[2] / "config" / "platforms"
+CONFIGURATIONS = {path.stem: load_platform(path) for path in FILES.glob("ethos_u*.yaml")}
 # what the DPU's compiler leaves of simple_graph: layers 1 first, 4 pool, 5 second, 6 add, 8 dense
 DPU_NODES = ["layer1", "layer4", "layer5", "layer6", "layer8"]
 
@@ -41,7 +46,7 @@ def opaque_graph():
     return builder.build()
 
 
-@pytest.fixture(params=sorted(MODULES))
+@pytest.fixture(params=sorted({*MODULES, *CONFIGURATIONS}))
 def module(request, tmp_path, monkeypatch):
     """Each module, with options that suit a test; affinity is put back.
 
@@ -65,6 +70,11 @@ def module(request, tmp_path, monkeypatch):
         module = create(request.param, {})
         yield module
         module.toolchain.close()
+    elif request.param in CONFIGURATIONS:
+        described = CONFIGURATIONS[request.param]
+        module = create(described.module, described.options)
+        yield module
+        module.vela.close()
     else:
         yield create(request.param, {})
     if before:
@@ -79,7 +89,8 @@ def measured(module):
 
 
 def test_name_is_the_registry_key(module, request):
-    assert module.name == request.node.callspec.params["module"]
+    name = request.node.callspec.params["module"]
+    assert module.name == (CONFIGURATIONS[name].module if name in CONFIGURATIONS else name)
 
 
 def test_supports_a_simple_graph_and_says_why_not_an_opaque_one(module):

@@ -11,9 +11,11 @@ from benchmark.config import (
     load_config,
     load_platform,
     platform_file,
+    platform_files,
     schema_text,
 )
 from graph_gen.benchmarks import BENCHMARKS
+from hardware_modules.registry import create
 from strata.errors import SchemaError
 
 CONFIG = Path(__file__).parents[3] / "config"
@@ -124,6 +126,57 @@ def test_a_platform_is_named_after_its_file(tmp_path: Path) -> None:
     path.write_text("modul: 'null'\n")
     with pytest.raises(SchemaError, match="'modul' is unknown"):
         load_platform(path)
+
+
+def describe(folder: Path, **texts: str) -> dict[str, Path]:
+    """Platform files by name."""
+    paths = {name: folder / f"{name}.yaml" for name in texts}
+    for name, text in texts.items():
+        paths[name].write_text(text)
+    return paths
+
+
+def test_a_platform_takes_over_what_it_does_not_say_itself(tmp_path: Path) -> None:
+    files = describe(
+        tmp_path,
+        first="module: 'null'\npoints: 3\noptions: {node_s: 1.0, s_per_op: 2.0}\n",
+        second="like: first\noptions: {node_s: 4.0}\nsampling: {kernels_limit: 2}\n",
+        third="like: second\nmodule: replay\npoints: 5\n",
+    )
+    third = load_platform(files["third"])
+    assert (third.name, third.module, third.points) == ("third", "replay", 5)
+    assert third.options == {"node_s": 4.0, "s_per_op": 2.0}
+    assert third.sampling == {"kernels_limit": 2}
+    assert load_platform(files["second"]).points == 3
+    assert load_platform(files["first"]).options["node_s"] == 1.0
+    assert platform_files(files["third"]) == (files["third"], files["second"], files["first"])
+
+
+@pytest.mark.parametrize(
+    ("like", "says"),
+    [
+        ("nope", r"second.yaml: key 'like' is 'nope'; legal: another platform's name, first$"),
+        ("second", r"second.yaml: key 'like' is 'second'; legal: another platform's name, first$"),
+        ("../x", r"key 'like' is '../x'; legal"),
+        ("[first]", r"key 'like' is \['first'\]; legal"),
+        ("first", r"first.yaml: key 'like' is 'second'; legal: another platform's name"),
+    ],
+)
+def test_a_platform_cannot_be_like_none_or_itself(tmp_path: Path, like: str, says: str) -> None:
+    files = describe(
+        tmp_path, first="module: 'null'\nlike: second\n", second=f"module: 'null'\nlike: {like}\n"
+    )
+    with pytest.raises(SchemaError, match=says) as raised:
+        load_platform(files["second"])
+    assert "\n" not in str(raised.value)
+
+
+def test_every_shipped_platform_is_legal() -> None:
+    for path in (CONFIG / "platforms").glob("*.yaml"):
+        described = load_platform(path)
+        if described.module != "replay":  # needs its folder of recordings
+            create(described.module, described.options)
+        described.apply(load_config(CONFIG / "default.yaml"), path)
 
 
 def test_a_range_holds_its_stop_when_a_step_lands_on_it() -> None:

@@ -1,13 +1,18 @@
 """Whole networks: a model file is measured as the toolchain reads it, not as we rebuild it."""
 
+from dataclasses import replace
+
 import numpy as np
 import openvino
 import openvino.opset13 as ops
 
 from benchmark.measure_networks import measure_round_robin
+from hardware_modules.null import NullModule
 from hardware_modules.registry import create
+from hardware_modules.tflite_writer import write_int8
 from strata import operations as op
 from strata.builder import GraphBuilder
+from strata.errors import UnsupportedLayer
 from strata.graph_json import save_graph
 
 
@@ -40,3 +45,42 @@ def test_what_cannot_be_built_from_its_graph_is_a_refusal_beside_the_others(tmp_
     assert refused.refusal
     assert measured.refusal is None
     assert len(measured.samples_s) == 2
+
+
+def test_a_network_with_a_layer_of_unknown_time_is_a_refusal_in_the_toolchain_s_words(tmp_path):
+    class Leaving(NullModule):
+        def parse(self, report, graph):
+            whole = NullModule.parse(self, report, graph)
+            left = replace(whole.nodes[0], kind="left on the CPU: too wide", timed=False)
+            return replace(whole, nodes=(left, *whole.nodes[1:]))
+
+    builder = GraphBuilder("left")
+    builder.convolution(builder.input(1, 8, 8, 8), 8, 3, name="wide")
+    save_graph(builder.build(), tmp_path / "left.json")
+    module = Leaving.from_options({})
+    ((_, profile),) = measure_round_robin(module, [tmp_path / "left.json"], rounds=2, quiet=True)
+    assert profile.refusal.endswith("left on the CPU: too wide")
+    assert profile.refusal.startswith("no time is known: ")
+    assert not profile.nodes
+
+
+def test_a_module_that_reads_tflite_files_gives_their_graph_too(tmp_path):
+    class Reading(NullModule):
+        def compile_tflite(self, path):
+            if path.stem == "odd":
+                raise UnsupportedLayer(f"no room for {path.stem}")
+            return graph, self.compile(graph)
+
+    builder = GraphBuilder("of the file")
+    builder.convolution(builder.input(1, 8, 8, 8, name="in"), 8, 3, name="wide")
+    graph = builder.build()
+    for name in ("fine", "odd"):
+        (tmp_path / f"{name}.tflite").write_bytes(write_int8(graph).content)
+    files = [tmp_path / "fine.tflite", tmp_path / "odd.tflite"]
+    (read, measured), (_, refused) = measure_round_robin(
+        Reading.from_options({}), files, rounds=2, quiet=True
+    )
+    assert read is graph
+    assert measured.refusal is None
+    assert measured.nodes[0].layers
+    assert refused.refusal == "no room for odd"
