@@ -2,7 +2,8 @@
 
     snakemake --profile profiles/default --configfile config/default.yaml
 
-Of other platforms than the configuration's: --config 'platforms=[ncs2]' behind it. The configuration is validated before anything runs; platforms are a wildcard.
+Of other platforms than the configuration's: --config 'platforms=[ncs2]' behind it. The
+configuration is validated before anything runs; platforms are a wildcard.
 """
 
 from pathlib import Path

@@ -100,7 +100,7 @@ def residence_row(compiled: Compiled, machine: ncs2.Ncs2) -> dict[str, Any]:
     plan = compiled.plan
     base_s = latency_s(plan, machine)
     engine = [stage for stage in plan.stages if stage.type == HARDWARE_STAGE]
-    copies = [stage for stage in plan.stages if stage.type == COPY_STAGE and stage.execution >= 0]
+    copies = [stage for stage in plan.stages if stage.type == COPY_STAGE and stage.runs]
     return {
         "latency (ms)": 1e3 * base_s,
         "stages reading DDR (%)": _percent([not each.inputs[0].on_chip for each in engine]),

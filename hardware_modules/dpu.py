@@ -27,8 +27,10 @@ from hardware_modules.host import host
 from hardware_modules.node_layers import producers
 from hardware_modules.tensorflow_builder import unsupported
 from hardware_modules.vendor_tools import missing_program, own_words, run_program
+from strata import operations as op
 from strata.errors import ArtefactError, MatchError, SchemaError, UnsupportedLayer
 from strata.graph import Graph
+from strata.layer import Layer
 from strata.profile import ExecutedNode, Profile
 
 DEFAULTS = {
@@ -57,6 +59,15 @@ class DpuCompiled:
     calls: list[dict[str, Any]] = field(default_factory=list)
 
 
+def _unsupported(layer: Layer) -> str | None:
+    """Why a layer cannot be built, in one line; the quantiser's TensorFlow 1 knows no groups."""
+    p = layer.parameters
+    grouped = isinstance(p, op.Convolution) and p.groups > 1
+    if grouped and layer.operation != "depthwise_convolution":
+        return f"layer '{layer.name}' has {p.groups} groups; legal: 1 or the input's channels"
+    return unsupported(layer)
+
+
 @dataclass(frozen=True, slots=True)
 class DpuModule:
     """A board with DNNDK's runtime, reached over SSH with a key; int8, one inference at a time."""
@@ -80,7 +91,7 @@ class DpuModule:
 
     def supports(self, graph: Graph) -> str | None:
         """A layer that cannot be built, or what is missing on this host and how to get it."""
-        reasons = (unsupported(layer) for layer in (*graph.opaque, *graph.layers))
+        reasons = (_unsupported(layer) for layer in (*graph.opaque, *graph.layers))
         return (
             next((reason for reason in reasons if reason), None)
             or missing_program(self.options["quantiser"], _GET_TOOLS)

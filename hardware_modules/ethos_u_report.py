@@ -41,7 +41,8 @@ class Operation:
     left: str = ""
 
 
-def _rows(answer: Mapping[str, Any], name: str) -> list[dict[str, str]]:
+def rows_of(answer: Mapping[str, Any], name: str) -> list[dict[str, str]]:
+    """Rows of one of Vela's tables, by column; none if Vela has not made the table."""
     table = answer["tables"].get(name, {"columns": [], "rows": []})
     return [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
 
@@ -67,19 +68,19 @@ def _traffic(row: Mapping[str, str]) -> dict[str, float]:
 
 def operators_of(answer: Mapping[str, Any]) -> dict[str, int]:
     """Position of the TFLite operator behind each row of Vela's source table, by the row's id."""
-    return {row["id"]: int(row["ext_key"]) for row in _rows(answer, "source")}
+    return {row["id"]: int(row["ext_key"]) for row in rows_of(answer, "source")}
 
 
 def _why_left(answer: Mapping[str, Any], row: Mapping[str, str]) -> str:
     """Why Vela leaves the operator of a row on the CPU, in its own words where it has any."""
     told = [words for words in answer["left_on_cpu"] if f" of '{row['name']}': " in words]
-    kinds = {each["id"]: each["operator"] for each in _rows(answer, "source")}
+    kinds = {each["id"]: each["operator"] for each in rows_of(answer, "source")}
     return "; ".join(told) or f"{kinds.get(row['source_id'], 'operator')} of '{row['name']}'"
 
 
 def _check_left(answer: Mapping[str, Any]) -> None:
     """MatchError if Vela leaves other operators on the CPU than it has rows of."""
-    rows = sum(row["operator"] == _ON_CPU for row in _rows(answer, "perf"))
+    rows = sum(row["operator"] == _ON_CPU for row in rows_of(answer, "perf"))
     if rows != answer["cpu_operations"]:
         raise MatchError(
             f"Vela leaves {answer['cpu_operations']} operators on the CPU and has rows of {rows}"
@@ -94,9 +95,9 @@ def operations(answer: Mapping[str, Any], layers: Sequence[Sequence[str]]) -> di
     """
     _check_left(answer)
     operators = operators_of(answer)
-    anchors = {row["id"]: row["group_id"] for row in _rows(answer, "group")}
-    details = {row["id"]: row for row in _rows(answer, "perf_debug")}
-    rows = _rows(answer, "perf")
+    anchors = {row["id"]: row["group_id"] for row in rows_of(answer, "group")}
+    details = {row["id"]: row for row in rows_of(answer, "perf_debug")}
+    rows = rows_of(answer, "perf")
     source_of = {row["id"]: row["source_id"] for row in rows}
     found: dict[str, Operation] = {}
     for row in rows:

@@ -24,6 +24,7 @@ _COLUMNS = {
         "weight_total_bytes",
         "ofm_depth_slices",
     ),
+    "perf_debug_main": ("id", "mac_cycles", "traversal"),
     "group": ("id", "group_id"),
     "source": ("id", "operator", "ext_key"),
 }

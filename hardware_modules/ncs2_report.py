@@ -34,7 +34,6 @@ _MERGED_ACTIVATIONS = {
     "relu": "ReLU",
     "leaky_relu": "ReLU",
     "relu6": "Clamp",
-    "clip": "Clamp",
     "sigmoid": "Sigmoid",
     "tanh": "TanH",
     "elu": "ELU",

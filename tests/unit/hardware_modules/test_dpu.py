@@ -266,6 +266,16 @@ def test_an_opaque_layer_is_named_before_a_missing_tool(monkeypatch):
     assert module().supports(builder.build()) == "layer 'mystery' is opaque (type 'Mystery')"
 
 
+def test_a_convolution_in_groups_is_refused_before_a_missing_tool(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    builder = GraphBuilder("odd")
+    source = builder.input(1, 8, 8, 8, name="in")
+    depthwise = builder.depthwise(source, 3, name="depthwise")
+    builder.add(op.Convolution(8, (1, 1), groups=2), depthwise, name="x")
+    message = "layer 'x' has 2 groups; legal: 1 or the input's channels"
+    assert module().supports(builder.build()) == message
+
+
 def test_options_are_checked():
     with pytest.raises(SchemaError, match="dpu: option 'host' is '-oProxyCommand=x'; legal: lett"):
         module(host="-oProxyCommand=x")

@@ -55,7 +55,7 @@ def mapping(plan, prefix=""):
     """By layer: its stages' types and tilings, and where their operands lie."""
     found = {}
     for stage in plan.stages:
-        if stage.layer and stage.layer.startswith(prefix) and stage.execution >= 0:
+        if stage.layer and stage.layer.startswith(prefix) and stage.runs:
             tiling = str(stage.attributes.get("tiling", ""))
             places = [each.location for each in (*stage.inputs, *stage.outputs)]
             inside = stage.injected_into is not None

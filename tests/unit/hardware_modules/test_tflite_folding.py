@@ -98,7 +98,60 @@ def reduced_and_shaped(builder, source):
     builder.convolution(back, 8, 1, name="conv")
 
 
+def hard_gates(builder, source):
+    gate = op.Activation("hard_sigmoid")
+    first = builder.add(gate, builder.convolution(source, 8, 3, name="conv"), name="first")
+    second = builder.add(gate, builder.convolution(first, 8, 3, name="other"), name="second")
+    builder.add(op.Elementwise("multiply"), source, second, name="gated")
+
+
+def times_its_hard_sigmoid(builder, source):
+    conv = builder.convolution(source, 8, 3, name="conv")
+    gate = builder.add(op.Activation("hard_sigmoid"), conv, name="gate")
+    swish = builder.add(op.Elementwise("multiply"), gate, conv, name="swish")
+    kept = builder.add(op.Activation("hard_sigmoid"), swish, name="kept")
+    again = builder.add(op.Elementwise("multiply"), swish, kept, name="again")
+    builder.add(op.Elementwise("add"), again, kept, name="add")
+
+
+def hard_sigmoid_moved(builder, source):
+    normal = builder.add(op.BatchNormalization(), source, name="normal")
+    there = builder.add(op.Transpose((0, 3, 1, 2)), normal, name="there")
+    gate = builder.add(op.Activation("hard_sigmoid"), there, name="gate")
+    rows = builder.add(op.Reshape((1, 10, 96)), gate, name="rows")
+    builder.add(op.Activation("hard_sigmoid"), rows, name="last")
+
+
+def in_groups(builder, source):
+    pad = builder.add(op.Pad((0, 0, 1, 1), (0, 0, 1, 1)), source, name="pad")
+    bare = op.Convolution(16, (3, 3), groups=2, bias=False)
+    conv = builder.add(bare, pad, name="conv")
+    normal = builder.add(op.BatchNormalization(), conv, name="normal")
+    relu = builder.add(op.Activation("relu6"), normal, name="relu")
+    scaled = builder.add(op.Elementwise("multiply", ()), relu, name="scaled")
+    builder.add(op.Convolution(8, (1, 1), groups=4), scaled, name="last")
+
+
 FOLDED = {
+    hard_gates: (("conv", "first"), ("first", "other", "second"), ("second",), ("gated",)),
+    times_its_hard_sigmoid: (
+        ("conv",),
+        ("gate", "swish"),
+        ("kept",),
+        ("kept",),
+        ("again",),
+        ("add",),
+    ),
+    hard_sigmoid_moved: (
+        ("normal",),
+        ("normal", "gate"),
+        ("gate",),
+        ("last",),
+        ("last",),
+        ("there",),
+        ("rows",),
+    ),
+    in_groups: (("pad", "conv", "normal", "relu"), ("scaled", "last")),
     normalised_dense: (("flat",), ("normal", "dense"), ("shifted",), ("last",)),
     reduced_and_shaped: (("mean", "back"), ("conv",)),
     pre_activated: (("normal",), ("normal", "relu"), ("conv",)),
@@ -144,7 +197,7 @@ def most_operations(builder, source):
     tail = builder.add(op.Resize("linear", (12, 12)), tail, name="linear")
     tail = builder.add(op.Pad((0, 0, 1, 2), (0, 0, 0, 1)), tail, name="pad")
     tail = builder.add(op.Transpose((0, 1, 3, 2)), tail, name="transpose")
-    for kind in ("leaky_relu", "sigmoid", "swish", "hard_swish", "tanh", "gelu"):
+    for kind in ("leaky_relu", "sigmoid", "hard_sigmoid", "swish", "hard_swish", "tanh", "gelu"):
         tail = builder.add(op.Activation(kind), tail, name=kind)
     tail = builder.add(op.GlobalPooling("average", keep_dimensions=False), tail, name="mean")
     tail = builder.add(op.Reshape((1, 4, 2)), tail, name="reshape")
@@ -218,7 +271,14 @@ def supported_cells(count):
     return found
 
 
-SEVERAL = ("swish", "batch_normalization", "convolution", "max_pooling", "average_pooling")
+SEVERAL = (
+    "swish",
+    "hard_sigmoid",
+    "batch_normalization",
+    "convolution",
+    "max_pooling",
+    "average_pooling",
+)
 
 
 def test_every_layer_that_works_stands_somewhere_and_mostly_once():

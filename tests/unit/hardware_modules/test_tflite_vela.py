@@ -21,6 +21,8 @@ from graph_gen.zoo import ZOO
 from hardware_modules.ethos_u_compiler import Configuration, Vela, missing
 from hardware_modules.tensorflow_builder import unsupported
 from hardware_modules.tflite_writer import write_int8
+from strata import operations as op
+from strata.builder import GraphBuilder
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 CONFIGURATIONS = (
@@ -122,6 +124,64 @@ def test_vela_cannot_tell_a_written_model_from_a_converted_one(benchmark, compil
     written, converted = write_int8(graph).content, build_int8(graph)
     for compiler in compilers:
         assert same_vela_result(compiler, written, converted), compiler.configuration
+
+
+def gated(builder, source):
+    """A hard_sigmoid behind a convolution, and one of a whole network's gates."""
+    body = builder.convolution(source, 48, 3, stride=2, activation="hard_swish", name="conv")
+    mean = builder.add(op.GlobalPooling("average"), body, name="mean")
+    squeezed = builder.convolution(mean, 12, 1, activation="relu", name="squeezed")
+    opened = builder.convolution(squeezed, 48, 1, name="opened")
+    gate = builder.add(op.Activation("hard_sigmoid"), opened, name="gate")
+    scaled = builder.add(op.Elementwise("multiply"), body, gate, name="scaled")
+    last = builder.convolution(scaled, 24, 1, name="last")
+    builder.add(op.Activation("hard_sigmoid"), last, name="soft")
+
+
+def alone(builder, source):
+    builder.add(op.Activation("hard_sigmoid"), source, name="soft")
+
+
+def in_groups(filters, kernel, stride, groups):
+    def add_layers(builder, source):
+        around = (kernel // 2,) * 4
+        record = op.Convolution(
+            filters, (kernel,) * 2, (stride,) * 2, (1, 1), around, groups, False
+        )
+        normal = builder.add(op.BatchNormalization(), builder.add(record, source, name="conv"))
+        builder.add(op.Activation("relu"), normal, name="relu")
+
+    return add_layers
+
+
+@pytest.mark.parametrize(
+    ("channels", "add_layers"),
+    [
+        (16, gated),
+        (16, alone),
+        (240, alone),
+        (64, in_groups(128, 3, 2, 8)),
+        (40, in_groups(80, 5, 1, 5)),
+        (48, in_groups(24, 1, 1, 3)),
+    ],
+)
+def test_vela_cannot_tell_hard_sigmoid_and_groups_apart_either(channels, add_layers, compilers):
+    builder = GraphBuilder("either")
+    add_layers(builder, builder.input(1, channels, 14, 14, name="in"))
+    graph = builder.build()
+    assert all(compared(graph, compilers))
+    for compiler in compilers:
+        assert compiler.compile(write_int8(graph).content)["left_on_cpu"] == []
+
+
+def test_vela_runs_a_convolution_in_groups_as_one_per_group(compilers):
+    builder = GraphBuilder("groups")
+    in_groups(128, 3, 2, 8)(builder, builder.input(1, 64, 28, 28, name="in"))
+    operators, numbers = answer(compilers[0], write_int8(builder.build()).content)
+    assert operators == ["Conv2D"] * 8 + ["Relu"]
+    macs = [numbers[f"{row}/mac_count"] for row in range(8)]
+    assert macs == [14 * 14 * 16 * 3 * 3 * 8] * 8
+    assert numbers["8/op_cycles"] > 0  # not fused into the convolutions
 
 
 def compared(graph, compilers):

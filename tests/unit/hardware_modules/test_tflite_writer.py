@@ -240,10 +240,11 @@ def test_tensorflow_is_not_imported():
         ((1, 4, 8, 8), op.Resize("cubic", (9, 9)), "layer 'x' resizes by 'cubic'; legal: nearest"),
         ((1, 4, 8, 8), op.Activation("other"), "layer 'x' is the activation 'other'; legal: relu,"),
         ((1, 4, 8, 8), op.Dense(4), "layer 'x' is dense on a tensor of four axes"),
+        ((1, 4, 8, 8), op.Activation("elu"), "layer 'x' is the activation 'elu'; legal: relu,"),
         (
             (1, 4, 8, 8),
-            op.Convolution(4, (1, 1), groups=2),
-            "layer 'x' has 2 groups; legal: 1 or the input's channels",
+            op.TransposedConvolution(4, (2, 2), groups=2),
+            "layer 'x' is a grouped or dilated transposed convolution",
         ),
         (
             (1, 4, 8, 8),
