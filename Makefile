@@ -5,7 +5,7 @@ INSTALLED = .venv/.installed
 BIN = .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run run-ncs2 published test test-slow ncs2-toolchain clean
+.PHONY: run run-ncs2 run-ethos-u published test test-slow ncs2-toolchain clean
 
 run: $(INSTALLED)
 	snakemake --profile profiles/default --configfile config/$(CONFIG).yaml
@@ -19,6 +19,13 @@ run-ncs2: ncs2-toolchain
 	snakemake --profile profiles/default --configfile config/$(CONFIG).yaml --config 'platforms=[ncs2]'
 	strata estimate $(EXAMPLE) --platform results/$(CONFIG)/ncs2/ncs2.strata
 	@echo "report: results/$(CONFIG)/ncs2/report/index.html"
+
+# and for Arm's Ethos-U, whose compiler estimates the cycles too
+run-ethos-u: $(INSTALLED)
+	snakemake --profile profiles/default --configfile config/$(CONFIG).yaml \
+	  --config 'platforms=[ethos_u55_256,ethos_u65_512]'
+	strata estimate $(EXAMPLE) --platform results/$(CONFIG)/ethos_u55_256/ethos_u55_256.strata
+	@echo "reports: results/$(CONFIG)/ethos_u*/report/index.html"
 
 EXAMPLE = results/$(CONFIG)/networks/table2/resnet18.json
 

@@ -61,10 +61,9 @@ class DpuCompiled:
 
 def _unsupported(layer: Layer) -> str | None:
     """Why a layer cannot be built, in one line; the quantiser's TensorFlow 1 knows no groups."""
-    p = layer.parameters
-    grouped = isinstance(p, op.Convolution) and p.groups > 1
-    if grouped and layer.operation != "depthwise_convolution":
-        return f"layer '{layer.name}' has {p.groups} groups; legal: 1 or the input's channels"
+    match layer.parameters:
+        case op.Convolution(groups=groups) if groups not in (1, layer.input_shapes[0][1]):
+            return f"layer '{layer.name}' has {groups} groups; legal: 1 or the input's channels"
     return unsupported(layer)
 
 

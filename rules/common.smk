@@ -28,6 +28,22 @@ def shards(phase):
     ]
 
 
+def computed(wildcards):
+    """Whether the platform's times are computed: then nothing that runs beside disturbs them."""
+    module = load_platform(platform_description(wildcards)).module
+    return module.endswith("_simulated") or module == "ethos_u"
+
+
+def measuring_threads(wildcards):
+    """Cores of a measuring job: all of them where times are taken, so that nothing runs beside."""
+    return 1 if computed(wildcards) else workflow.cores
+
+
+def measuring_device(wildcards):
+    """Devices of a measuring job."""
+    return 0 if computed(wildcards) else 1
+
+
 def measuring_code(wildcards):
     """What a measurement on the platform depends on."""
     described = load_platform(platform_description(wildcards))

@@ -1,4 +1,4 @@
-"""Planning and measuring. Only one job at a time may use a device, and nothing runs beside it."""
+"""Planning and measuring. Only one job at a time may time a device, and nothing runs beside it."""
 
 
 rule plan_sweeps:
@@ -52,9 +52,9 @@ rule measure_chunk:
     benchmark:
         f"{RESULTS}/logs/{{platform}}/measure-{{phase}}-{{chunk}}.tsv"
     retries: 1
-    threads: workflow.cores
+    threads: measuring_threads
     resources:
-        device=1,
+        device=measuring_device,
     params:
         python=executable,
         chunks=lambda wildcards: CHUNKS[wildcards.phase],
@@ -85,9 +85,9 @@ rule measure_networks:
     benchmark:
         f"{RESULTS}/logs/{{platform}}/measure_networks.tsv"
     retries: 1
-    threads: workflow.cores
+    threads: measuring_threads
     resources:
-        device=1,
+        device=measuring_device,
     params:
         python=executable,
         pairs=[f"{group}={path}" for group, paths in NETWORKS.items() for path in paths],
