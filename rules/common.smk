@@ -30,8 +30,8 @@ def shards(phase):
 
 def computed(wildcards):
     """Whether the platform's times are computed: then nothing that runs beside disturbs them."""
-    module = load_platform(platform_description(wildcards)).module
-    return module.endswith("_simulated") or module == "ethos_u"
+    described = load_platform(platform_description(wildcards))
+    return described.module.endswith("_simulated") or described.module == "ethos_u"
 
 
 def measuring_threads(wildcards):
