@@ -1,5 +1,6 @@
 """What several rules share."""
 
+
 # An edit of the code that measures must measure anew; Snakemake sees files, not imports.
 def sources(*patterns):
     """Files of the repository that match."""
@@ -65,4 +66,6 @@ def fit_options(wildcards):
     """How the platform's models are fitted, as options of the command."""
     described = platform_description(wildcards)
     fit = load_platform(described).apply(RUN, described).fit
-    return f"--trees {fit.trees} --minimum-leaf {fit.minimum_leaf} --learner {fit.learner}"
+    return (
+        f"--trees {fit.trees} --minimum-leaf {fit.minimum_leaf} --learner {fit.learner}"
+    )
