@@ -8,7 +8,7 @@ import pandas as pd
 
 from strata.atomic import replacing
 
-WHOLE = ("n", "Total samples", "Layers", "Points", "Rounds")
+WHOLE = ("n", "Total samples", "Layers", "Points", "Rounds", "cascades", "operations in them")
 THREE_DECIMALS = ("MAE (ms)", "Spearman's ρ", "F1 score", "MCC")
 ABSENT = "–"
 
