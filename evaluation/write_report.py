@@ -58,6 +58,8 @@ def write_report(
     found = load_evaluation(evaluation, tables, platform)
     scores = found.scores
     title = f"{found.facts.platform}: estimated against measured"
+    if times := found.facts.toolchain.get("times"):
+        title += f" (measured means here: {times})"
     sections = report_sections(found, scores)
     append_summary(summary, scores)
     typer.echo(write_files(title, sections, output.parent))

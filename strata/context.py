@@ -60,8 +60,8 @@ def contexts(executed: "Sequence[ExecutedLayer]") -> list[list[float]]:
     """Values in the order of CONTEXT_FEATURES for each layer of a network, in its order.
 
     `previous_*` and `following_*` are the work, window and kind (its place in OPERATIONS from 1, 0
-    for none) of the neighbours in the order of execution; `chain_*` count the layers in a row that read
-    only the one before them and are read by the one after them alone;
+    for none) of the neighbours in the order of execution; `chain_*` count the layers in a row that
+    read only the one before them and are read by the one after them alone;
     `reads_input` counts the tensors read that no executed layer makes, `readers` the layers that
     read what this one makes. `input_age` and `output_reach` count the layers between the maker of
     the oldest tensor read and this one, and from here to the last reader; `live_bytes` are the

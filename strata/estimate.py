@@ -69,7 +69,8 @@ class Estimate:
     per byte of its inputs and outputs.
     `network_layers` counts the layers of the description without its inputs; `unmapped` holds the
     type name of each of them that the importer could not map, in the graph's order. `memories` are
-    those whose traffic the platform's toolchain tells, mostly none.
+    those whose traffic the platform's toolchain tells, mostly none. `times` says what the model was
+    fitted to where that were no measurements.
     """
 
     network: str
@@ -80,6 +81,7 @@ class Estimate:
     network_layers: int
     unmapped: tuple[str, ...]
     memories: tuple[str, ...] = ()
+    times: str = ""
 
     @property
     def traffic_bytes(self) -> dict[str, float]:
@@ -195,6 +197,7 @@ def estimate_executed(
         network_layers=len(graph.layers) - len(graph.inputs),
         unmapped=tuple(_type_names(graph.opaque)),
         memories=model.traffic.memories,
+        times=model.header.times,
     )
 
 

@@ -95,6 +95,11 @@ class Header:
     notes: tuple[str, ...] = ()
     bits: int = 32
 
+    @property
+    def times(self) -> str:
+        """What the times behind the models are, in a few words, where nothing was measured."""
+        return self.toolchain.get("times", "")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlatformModel:

@@ -56,6 +56,8 @@ def headline(estimate: Estimate) -> str:
     """What the estimate covers: layers not mapped, that fell back, that lie out of range."""
     executed = len(estimate.layers)
     lines = [coverage(estimate.unmapped, estimate.network_layers)]
+    if estimate.times:
+        lines.append(f"the model was fitted to {estimate.times}")
     if estimate.fell_back:
         names = _counted(layer.operation for layer in estimate.layers if layer.fell_back)
         lines.append(
@@ -204,6 +206,7 @@ def as_dict(estimate: Estimate) -> dict[str, Any]:
         "network": estimate.network,
         "platform": estimate.platform,
         "model": estimate.kind,
+        **({"times": estimate.times} if estimate.times else {}),
         "total_s": estimate.total_s,
         "layers_s": estimate.layers_s,
         "overhead_s": estimate.overhead_s,
@@ -292,6 +295,8 @@ def save_plot(estimate: Estimate, path: Path) -> None:
     least = "at least " if estimate.untimed else ""
     total = f"{estimate.network} on {estimate.platform}: {least}{estimate.total_s * 1e3:.2f} ms"
     covered = coverage(estimate.unmapped, estimate.network_layers)
+    if estimate.times:
+        covered += f"\nfitted to {estimate.times}"
     axes.set_title(f"{total} ({estimate.kind} model)\n{covered}", fontsize=9, parse_math=False)
     if layers:
         axes.legend(title="bound")
@@ -330,20 +335,24 @@ def platforms_text(bundles: Iterable["Bundle"], width: int | None = None) -> str
     """The platform models that are found, with what their headers say; unreadable ones say why."""
     drawn = _table("platform", "run", "created", ">layer types", ">points", ">convolution error")
     drawn.add_column("file", overflow="fold")
+    notes = []
     for bundle in bundles:
-        _add_row(drawn, _platform_cells(bundle))
-    return _printed(width, drawn)
+        cells, times = _platform_cells(bundle)
+        _add_row(drawn, cells)
+        notes += [f"{bundle.name}: fitted to {times}"] if times else []
+    return _printed(width, drawn, *notes)
 
 
-def _platform_cells(bundle: "Bundle") -> tuple[str, ...]:
+def _platform_cells(bundle: "Bundle") -> tuple[tuple[str, ...], str]:
+    """A platform's row, and what its times are where they are no measurements."""
     from strata.platforms import read_header
 
     try:
         header = read_header(bundle)
     except ArtefactError as error:
-        return bundle.name, bundle.run, "unreadable", "", "", "", str(error)
+        return (bundle.name, bundle.run, "unreadable", "", "", "", str(error)), ""
     points = sum(header.counts.values())
-    return (
+    cells = (
         bundle.name,
         bundle.run,
         header.created,
@@ -352,6 +361,7 @@ def _platform_cells(bundle: "Bundle") -> tuple[str, ...]:
         _convolution_error(header.fit_metrics),
         str(bundle.path),
     )
+    return cells, header.times
 
 
 def _convolution_error(fit_metrics: dict[str, Any]) -> str:
