@@ -69,8 +69,14 @@ def test_the_configurations_are_those_that_vela_describes(module):
     assert profile.bits == 8
 
 
-def test_there_are_the_four_configurations():
-    assert NAMES == ["ethos_u55_128", "ethos_u55_256", "ethos_u65_512", "ethos_u85_256"]
+def test_the_configurations_are_there():
+    assert NAMES == [
+        "ethos_u55_128",
+        "ethos_u55_256",
+        "ethos_u65_512",
+        "ethos_u65_512_embedded",
+        "ethos_u85_256",
+    ]
 
 
 def test_times_add_up_to_velas_total_and_each_run_is_alike(module):
