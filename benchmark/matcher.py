@@ -260,6 +260,39 @@ def _matched(group: _Group, following: tuple[tuple[str, str, str], ...]) -> Matc
     )
 
 
+def _conversions(graph: Graph, inserted: Mapping[str, ExecutedNode]) -> dict[str, MatchedLayer]:
+    """Inserted nodes as layers, by the layer whose output they convert."""
+    return {
+        name: MatchedLayer(
+            inserted_layer(f"{name}/reorder", graph[name]),
+            node.kind,
+            node.time_s,
+            node.readings_s,
+            traffic_bytes=node.traffic_bytes,
+            timed=node.timed,
+        )
+        for name, node in inserted.items()
+    }
+
+
+def _in_order(
+    groups: Sequence[_Group],
+    following: Mapping[int, Sequence[tuple[str, str, str]]],
+    conversions: Mapping[str, MatchedLayer],
+) -> tuple[list[MatchedLayer], int]:
+    """Executed groups and conversions in order, and how many groups have an odd shape."""
+    placed = {layer.name for group in groups for layer in group.layers}
+    layers = [conversions[name] for name in conversions if name not in placed]
+    odd = 0
+    for group in groups:
+        layers.append(_matched(group, tuple(following.get(id(group), ()))))
+        shape = group.nodes[-1].output_shape
+        # views (flatten, reshape) join their producer: only the number of elements must agree
+        odd += shape is not None and prod(shape) != prod(layers[-1].executed.output_shape)
+        layers += [conversions[each.name] for each in group.layers if each.name in conversions]
+    return layers, odd
+
+
 def match(graph: Graph, profile: Profile) -> Match:
     """Match a profile with the graph it was made of.
 
@@ -278,32 +311,11 @@ def match(graph: Graph, profile: Profile) -> Match:
     undecided = _adopt_absent(executed_graph, owner)
     fusions, following = _decisions(executed_graph, owner, undecided)
     inserted = _inserted_producers(executed_graph, profile, owner)
-    groups = _unique_groups(executed_graph, owner)
-    conversions = {
-        name: MatchedLayer(
-            inserted_layer(f"{name}/reorder", executed_graph[name]),
-            node.kind,
-            node.time_s,
-            node.readings_s,
-            traffic_bytes=node.traffic_bytes,
-            timed=node.timed,
-        )
-        for name, node in inserted.items()
-    }
-    placed = {layer.name for group in groups if group.nodes for layer in group.layers}
-    layers = [conversions[name] for name in conversions if name not in placed]
-    odd = 0
-    for group in groups:
-        if not group.nodes:
-            continue
-        layers.append(_matched(group, tuple(following.get(id(group), ()))))
-        shape = group.nodes[-1].output_shape
-        # views (flatten, reshape) join their producer: only the number of elements must agree
-        odd += shape is not None and prod(shape) != prod(layers[-1].executed.output_shape)
-        layers += [conversions[each.name] for each in group.layers if each.name in conversions]
+    groups = [group for group in _unique_groups(executed_graph, owner) if group.nodes]
+    layers, odd = _in_order(groups, following, _conversions(executed_graph, inserted))
     matched = sum(layer.time_s for layer in layers)
     total = sum(node.time_s for node in profile.nodes)
-    members = [group.layers for group in groups if group.nodes]
+    members = [group.layers for group in groups]
     return Match(
         executed_graph,
         tuple(layers),

@@ -43,14 +43,14 @@ def compile_network(module: HardwareModule, path: Path) -> tuple[Graph, Any, str
 
     A model file is compiled as the toolchain reads it itself, Strata JSON from the graph. Modules
     that cannot read model files compile the imported graph; with `compile_tflite`, a module gives
-    the graph of a TFLite file too.
+    the graph of a TFLite file too. A file that neither can read raises the module's error.
     """
     compile_tflite = getattr(module, "compile_tflite", None)
     try:
         if path.suffix.lower() == ".tflite" and compile_tflite is not None:
             return *compile_tflite(path), None
     except UnsupportedLayer as error:
-        return load_network(path), None, str(error)
+        return _imported(path, error), None, str(error)
     graph = load_network(path)
     reason = module.supports(graph) if path.suffix == ".json" else None
     if reason is not None:
@@ -59,6 +59,14 @@ def compile_network(module: HardwareModule, path: Path) -> tuple[Graph, Any, str
         return graph, _compile_graph(module, path, graph), None
     except (StrataError, RuntimeError) as error:
         return graph, None, str(error).strip().splitlines()[0]
+
+
+def _imported(path: Path, refused: UnsupportedLayer) -> Graph:
+    """The graph of a file that a module refuses; the refusal if the file cannot be imported."""
+    try:
+        return load_network(path)
+    except StrataError:
+        raise refused from None
 
 
 def _compile_graph(module: HardwareModule, path: Path, graph: Graph) -> Any:

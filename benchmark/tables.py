@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmark.matcher import EdgeRow, Match, match
+from benchmark.matcher import EdgeRow, Match, MatchedLayer, match
 from benchmark.shards import read_shard
 from strata.atomic import replacing
 from strata.edges import EDGE_FEATURES
@@ -98,6 +98,8 @@ REFUSAL_SCHEMA = pa.schema(
     [("case_id", _TEXT), ("benchmark", _TEXT), ("settings", _TEXT), ("reason", _TEXT)]
 )
 
+_STRIDES_MOVED = {None: "nothing to move", True: "moved", False: "kept"}
+
 
 @dataclass(slots=True)
 class Rows:
@@ -153,67 +155,72 @@ def _traffic_cells(traffic_bytes: Mapping[str, float]) -> dict[str, float | None
     return {f"{memory}_bytes": traffic_bytes.get(memory) for memory in MEMORIES}
 
 
+def _layer_row(
+    record: Mapping[str, Any], graph: Graph, layer: MatchedLayer, features: Iterable[float]
+) -> dict[str, Any]:
+    case, tags = record["case"], record.get("tags", {})
+    return {
+        "case_id": case["case_id"],
+        "benchmark": case["benchmark"],
+        "network": graph.name,
+        "sweep": tags.get("sweep", ""),
+        "sweep_group": tags.get("sweep_group", ""),
+        "layer": layer.executed.name,
+        "kind": layer.kind,
+        "other_core_load": record.get("other_core_load"),
+        **dict(zip(FEATURES, features, strict=True)),
+        "time_s": layer.time_s,
+        **_traffic_cells(layer.traffic_bytes),
+        "samples_s": list(layer.readings_s),
+        "absorbed": [absorbed.name for absorbed in layer.executed.absorbed],
+        "following": [":".join(flag) for flag in layer.following],
+    }
+
+
+def _network_row(
+    record: Mapping[str, Any], graph: Graph, profile: Profile, found: Match
+) -> dict[str, Any]:
+    inserted = [layer for layer in found.layers if layer.executed.operation == "reorder"]
+    return {
+        "case_id": record["case"]["case_id"],
+        "benchmark": record["case"]["benchmark"],
+        "network": graph.name,
+        "time_s": profile.time_s,
+        "samples_s": list(profile.samples_s),
+        "layers_s": sum(layer.time_s for layer in found.layers),
+        "inserted_s": sum(layer.time_s for layer in inserted),
+        "unmatched_s": found.unmatched_s,
+        **_traffic_cells(summed(node.traffic_bytes for node in profile.nodes)),
+        "executed_layers": len(found.layers),
+        "input_bytes": graph.input_bytes,
+        "output_bytes": graph.output_bytes,
+        "strides_moved": _STRIDES_MOVED[found.strides_moved],
+        "odd_shapes": found.odd_shapes,
+        "wall_s": record.get("wall_s", 0.0),
+        "device_s": record.get("device_s", 0.0),
+        "attempts": int(record.get("attempts", 1)),
+        "other_core_load": record.get("other_core_load"),
+        "bits": profile.bits,
+        "host": json.dumps(profile.host, sort_keys=True),
+        "toolchain": json.dumps(profile.toolchain, sort_keys=True),
+    }
+
+
 def add_match(
     rows: Rows, record: Mapping[str, Any], graph: Graph, profile: Profile, found: Match
 ) -> None:
     """Add one matched case: its mapping, and the times that are known, in all if every layer's."""
-    case, tags = record["case"], record.get("tags", {})
+    case = record["case"]
     matrix = feature_matrix([layer.executed for layer in found.layers])
     for layer, values in zip(found.layers, matrix, strict=True):
-        if not layer.timed:
-            continue
-        executed = layer.executed
-        rows.layers[executed.model_key].append(
-            {
-                "case_id": case["case_id"],
-                "benchmark": case["benchmark"],
-                "network": graph.name,
-                "sweep": tags.get("sweep", ""),
-                "sweep_group": tags.get("sweep_group", ""),
-                "layer": executed.name,
-                "kind": layer.kind,
-                "other_core_load": record.get("other_core_load"),
-                **dict(zip(FEATURES, values.tolist(), strict=True)),
-                "time_s": layer.time_s,
-                **_traffic_cells(layer.traffic_bytes),
-                "samples_s": list(layer.readings_s),
-                "absorbed": [absorbed.name for absorbed in executed.absorbed],
-                "following": [":".join(flag) for flag in layer.following],
-            }
-        )
+        if layer.timed:
+            row = _layer_row(record, graph, layer, values.tolist())
+            rows.layers[layer.executed.model_key].append(row)
     rows.mapping += [_edge_row(case, "fusion", row) for row in found.fusions]
     rows.mapping += [_edge_row(case, "insertion", row) for row in found.insertions]
     rows.placements += _placement_rows(case, found)
-    if profile.untimed:
-        return
-    inserted = [layer for layer in found.layers if layer.executed.operation == "reorder"]
-    rows.networks.append(
-        {
-            "case_id": case["case_id"],
-            "benchmark": case["benchmark"],
-            "network": graph.name,
-            "time_s": profile.time_s,
-            "samples_s": list(profile.samples_s),
-            "layers_s": sum(layer.time_s for layer in found.layers),
-            "inserted_s": sum(layer.time_s for layer in inserted),
-            "unmatched_s": found.unmatched_s,
-            **_traffic_cells(summed(node.traffic_bytes for node in profile.nodes)),
-            "executed_layers": len(found.layers),
-            "input_bytes": graph.input_bytes,
-            "output_bytes": graph.output_bytes,
-            "strides_moved": {None: "nothing to move", True: "moved", False: "kept"}[
-                found.strides_moved
-            ],
-            "odd_shapes": found.odd_shapes,
-            "wall_s": record.get("wall_s", 0.0),
-            "device_s": record.get("device_s", 0.0),
-            "attempts": int(record.get("attempts", 1)),
-            "other_core_load": record.get("other_core_load"),
-            "bits": profile.bits,
-            "host": json.dumps(profile.host, sort_keys=True),
-            "toolchain": json.dumps(profile.toolchain, sort_keys=True),
-        }
-    )
+    if not profile.untimed:
+        rows.networks.append(_network_row(record, graph, profile, found))
 
 
 def add_record(rows: Rows, record: Mapping[str, Any], build: Build, where: str) -> None:

@@ -7,12 +7,18 @@ is the sum of the layers' errors plus what is in one sum and not in the other.
 import numpy as np
 import pandas as pd
 
-from evaluation.frames import check_layers, check_networks
+from evaluation.frames import UNTIMED, check_layers, check_networks
 from evaluation.summary import SummaryRow
 from strata.errors import SchemaError, legal
 
 REMAINDER = "outside the layers"
-STATUS_TEXT = {"inserted": "inserted", "missing": "missing group:", "extra": "extra group:"}
+UNKNOWN_TIME = "unknown time:"
+STATUS_TEXT = {
+    "inserted": "inserted",
+    "missing": "missing group:",
+    "extra": "extra group:",
+    UNTIMED: UNKNOWN_TIME,
+}
 
 
 def _sources(layers: pd.DataFrame) -> pd.Series:
@@ -20,6 +26,11 @@ def _sources(layers: pd.DataFrame) -> pd.Series:
     prefix = layers["status"].map(STATUS_TEXT)
     mismatch = prefix + " " + layers["operation"]
     return layers["operation"].where(layers["status"] == "matched", mismatch)
+
+
+def _error_s(table: pd.DataFrame) -> pd.Series:
+    """Estimated less measured; all that was measured where no time is known, as in the total."""
+    return table["estimated_s"].fillna(0.0) - table["measured_s"]
 
 
 def _chosen(
@@ -50,9 +61,11 @@ def network_contributions(
 
     Columns: set, network, source, layers (how many), measured_s, estimated_s, error_s
     (estimated - measured), contribution (error_s over the network's measured total). The source
-    is an operation, an inserted node, a missing or extra group (see `evaluation.frames`), or
-    "outside the layers": time of the total that no layer row holds, which is the overhead per
-    node and between nodes. The contributions of a network add up to its signed relative error.
+    is an operation, an inserted node, a missing or extra group, layers of unknown time (see
+    `evaluation.frames`), or "outside the layers": time of the total that no layer row holds, which
+    is the overhead per node and between nodes. The contributions of a network add up to its signed
+    relative error: layers of unknown time, whose `estimated_s` is NaN, contribute all that was
+    measured of them, which the total lacks.
     """
     totals, known = _chosen(networks, layers, kind, mapping)
     known = known.assign(source=_sources(known))
@@ -60,13 +73,13 @@ def network_contributions(
     parts = known.groupby([*keys, "source"], sort=False, as_index=False).agg(
         layers=("layer", "size"),
         measured_s=("measured_s", "sum"),
-        estimated_s=("estimated_s", "sum"),
+        estimated_s=("estimated_s", lambda times_s: times_s.sum(min_count=1)),
     )
     held = parts.groupby(keys)[["measured_s", "estimated_s"]].sum()
     whole = totals.set_index(keys)[["measured_s", "estimated_s"]]
     rest = (whole - held).reset_index().assign(source=REMAINDER, layers=0)
     table = pd.concat([parts, rest], ignore_index=True)
-    table["error_s"] = table["estimated_s"] - table["measured_s"]
+    table["error_s"] = _error_s(table)
     total_s = whole["measured_s"].loc[list(zip(table["set"], table["network"], strict=True))]
     table["contribution"] = table["error_s"] / total_s.to_numpy()
     return table
@@ -123,9 +136,12 @@ def contribution_scores(
 def worst_layers(
     layers: pd.DataFrame, kind: str = "mixed", mapping: str = "predicted", count: int = 15
 ) -> pd.DataFrame:
-    """The layers with the largest absolute error in seconds: candidates for the outlier diary."""
+    """The layers with the largest absolute error in seconds: candidates for the outlier diary.
+
+    That of a layer of unknown time is all that was measured of it, which the total lacks.
+    """
     layers = check_layers(layers)
     chosen = layers[(layers["kind"] == kind) & (layers["mapping"] == mapping)]
-    error_s = chosen["estimated_s"] - chosen["measured_s"]
+    error_s = _error_s(chosen)
     order = np.argsort(-error_s.abs().to_numpy(), kind="stable")[:count]
     return chosen.assign(error_s=error_s).iloc[order].reset_index(drop=True)

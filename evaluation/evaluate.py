@@ -7,6 +7,8 @@ stands beside it, to tell mapping errors from layer errors.
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import nan
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +18,7 @@ import typer
 
 from benchmark.matcher import FUSED, POSSIBLY_FUSED, Match, match
 from benchmark.shards import read_shard
-from evaluation.frames import COUNTS, KINDS, LAYER_COLUMNS, NETWORK_COLUMNS
+from evaluation.frames import COUNTS, KINDS, LAYER_COLUMNS, NETWORK_COLUMNS, UNTIMED
 from evaluation.traffic import traffic_rows
 from strata.atomic import replacing
 from strata.console import exits_cleanly
@@ -53,7 +55,7 @@ def _estimates(
 def network_rows(
     record: Mapping[str, Any], graph: Graph, profile: Profile, estimates: Sequence[Any]
 ) -> list[dict[str, Any]]:
-    """One row per mapping and kind."""
+    """One row per mapping and kind; `estimated_s` leaves `untimed` layers out."""
     return [
         {
             "set": record["set"],
@@ -62,6 +64,7 @@ def network_rows(
             "kind": estimate.kind,
             "mapping": mapping,
             "estimated_s": estimate.total_s,
+            UNTIMED: estimate.untimed,
             "ops": graph.work.ops,
             "rounds": record["rounds"],
             "spread": half_to_half(profile.samples_s),
@@ -80,7 +83,7 @@ def layer_rows(
     """One row per executed or estimated layer, mapping and kind.
 
     A layer is matched if measurement and estimate name the same root. Layout conversions are
-    `inserted` where both have them.
+    `inserted` where both have them. Whatever the estimate knows no time of is `untimed`.
     """
     measured = {layer.executed.name: layer for layer in found.layers}
     base = {"set": record["set"], "network": record["network"]}
@@ -94,6 +97,7 @@ def layer_rows(
                 operation, status = rows[name].operation, "extra"
             if status == "matched" and operation == "reorder":
                 status = "inserted"
+            estimated_s = guess.time_s if guess else 0.0
             measured_s = real.time_s if real else 0.0
             yield {
                 **base,
@@ -102,10 +106,10 @@ def layer_rows(
                 "measured_s": measured_s,
                 "kind": estimate.kind,
                 "mapping": mapping,
-                "estimated_s": (guess.time_s or 0.0) if guess else 0.0,
+                "estimated_s": nan if estimated_s is None else estimated_s,
                 "executed_kind": real.kind if real else "",
                 "share": measured_s / profile.time_s,
-                "status": status,
+                "status": UNTIMED if estimated_s is None else status,
                 "in_range": guess.in_range if guess else True,
             }
 
@@ -165,6 +169,62 @@ def _validation_frame(fit_report: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+@dataclass(slots=True)
+class _Rows:
+    """Rows of all tables, collected network by network; `counts` by pair of operations."""
+
+    networks: list[dict[str, Any]] = field(default_factory=list)
+    layers: list[dict[str, Any]] = field(default_factory=list)
+    traffic: list[dict[str, Any]] = field(default_factory=list)
+    refused: list[dict[str, str]] = field(default_factory=list)
+    counts: dict[str, dict[str, int]] = field(
+        default_factory=lambda: defaultdict(lambda: dict.fromkeys(COUNTS, 0))
+    )
+
+    def add(self, record: Mapping[str, Any], model: PlatformModel, where: str) -> None:
+        """Estimate a measured network; one without all its times is refused with the reason."""
+        profile = profile_from_dict(record["profile"], where)
+        graph = with_bits(graph_from_dict(record["graph"], where), profile.bits)
+        try:
+            found = match(graph, profile)  # a refusal is a MatchError with its reason
+            if profile.untimed:
+                raise MatchError(profile.untimed)
+        except MatchError as unmatched:
+            self.refused.append(
+                {"set": record["set"], "network": record["network"], "reason": str(unmatched)}
+            )
+            return
+        estimates = list(_estimates(graph, found, model))
+        self.networks += network_rows(record, graph, profile, estimates)
+        self.layers += layer_rows(record, profile, found, estimates)
+        self.traffic += traffic_rows(record, profile, found, estimates)
+        mapping_counts(graph, found, model, self.counts)
+
+    def frames(self, fit_report: Path) -> dict[str, pd.DataFrame]:
+        """The tables by name; one of traffic only where the platform tells it."""
+        mapping = [mapping_frame(self.counts, "networks"), _validation_frame(fit_report)]
+        frames = {
+            "networks": pd.DataFrame(
+                self.networks, columns=None if self.networks else NETWORK_COLUMNS
+            ),
+            "layers": pd.DataFrame(self.layers, columns=None if self.layers else LAYER_COLUMNS),
+            "mapping": pd.concat(mapping),
+            "refused": pd.DataFrame(self.refused, columns=["set", "network", "reason"]),
+        }
+        return frames | ({"traffic": pd.DataFrame(self.traffic)} if self.traffic else {})
+
+
+def error_lines(networks: pd.DataFrame) -> Iterator[str]:
+    """Per set and kind the MAPE of the totals, predicted mapping, and how many lack layers."""
+    for data_set, rows in networks.groupby("set"):
+        predicted = rows[rows["mapping"] == "predicted"]
+        for kind, found in predicted.groupby("kind"):
+            error = (found["estimated_s"] / found["measured_s"] - 1).abs().mean()
+            line = f"{data_set} {kind}: MAPE {error:.1%} on {len(found)} networks"
+            lacking = int((found[UNTIMED] > 0).sum())
+            yield line + (f", {lacking} incomplete: layers of unknown time" if lacking else "")
+
+
 @exits_cleanly
 def evaluate(
     shard: Annotated[Path, typer.Argument(help="Measured networks (measure_networks).")],
@@ -180,44 +240,16 @@ def evaluate(
     --fit-report fit.json --output evaluation
     """
     model = load_platform_model(platform)
-    networks: list[dict[str, Any]] = []
-    layers: list[dict[str, Any]] = []
-    traffic: list[dict[str, Any]] = []
-    refused: list[dict[str, str]] = []
-    counts: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(COUNTS, 0))
+    rows = _Rows()
     for number, record in enumerate(read_shard(shard), 1):
-        where = f"{shard}, line {number}"
-        profile = profile_from_dict(record["profile"], where)
-        graph = with_bits(graph_from_dict(record["graph"], where), profile.bits)
-        try:
-            found = match(graph, profile)  # a refusal is a MatchError with its reason
-        except MatchError as unmatched:
-            refused.append(
-                {"set": record["set"], "network": record["network"], "reason": str(unmatched)}
-            )
-            continue
-        estimates = list(_estimates(graph, found, model))
-        networks += network_rows(record, graph, profile, estimates)
-        layers += layer_rows(record, profile, found, estimates)
-        traffic += traffic_rows(record, profile, found, estimates)
-        mapping_counts(graph, found, model, counts)
-    frames = {
-        "networks": pd.DataFrame(networks, columns=None if networks else NETWORK_COLUMNS),
-        "layers": pd.DataFrame(layers, columns=None if layers else LAYER_COLUMNS),
-        "mapping": pd.concat([mapping_frame(counts, "networks"), _validation_frame(fit_report)]),
-        "refused": pd.DataFrame(refused, columns=["set", "network", "reason"]),
-    }
+        rows.add(record, model, f"{shard}, line {number}")
+    frames = rows.frames(fit_report)
     (output / "traffic.parquet").unlink(missing_ok=True)
-    if traffic:
-        frames["traffic"] = pd.DataFrame(traffic)
     for name, frame in frames.items():
         with replacing(output / f"{name}.parquet") as temporary:
             frame.reset_index(drop=True).to_parquet(temporary)
-    for data_set, rows in frames["networks"].groupby("set"):
-        predicted = rows[rows["mapping"] == "predicted"]
-        for kind, found_rows in predicted.groupby("kind"):
-            error = (found_rows["estimated_s"] / found_rows["measured_s"] - 1).abs().mean()
-            typer.echo(f"{data_set} {kind}: MAPE {error:.1%} on {len(found_rows)} networks")
+    for line in error_lines(frames["networks"]):
+        typer.echo(line)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from evaluation.contributions import network_contributions
-from evaluation.frames import KINDS
+from evaluation.frames import KINDS, UNTIMED
 from evaluation.paper_tables import KIND_TEXT, SET_TEXT
 from evaluation.plot_style import (
     KIND_COLOUR,
@@ -46,6 +46,21 @@ def _kinds(frame: pd.DataFrame) -> list[str]:
     return [kind for kind in KINDS if kind in set(frame["kind"])]
 
 
+def _names(rows: pd.DataFrame) -> list[str]:
+    """The networks' names; those whose estimates lack layers of unknown time say so."""
+    lacking = rows[UNTIMED].to_numpy() > 0
+    return [
+        f"{name} (incomplete)" if lacks else name
+        for name, lacks in zip(rows["network"], lacking, strict=True)
+    ]
+
+
+def _lacking(rows: pd.DataFrame) -> str:
+    """What a title adds where totals lack layers of unknown time."""
+    count = rows.loc[rows[UNTIMED] > 0, ["set", "network"]].drop_duplicates().shape[0]
+    return f", {count} incomplete" if count else ""
+
+
 def _identity(axes: Axes, low_ms: float, high_ms: float) -> None:
     line = np.array([low_ms, high_ms])
     axes.plot(line, line, color="#222222", linewidth=1, label="estimated = measured")
@@ -77,9 +92,10 @@ def _label_points(axes: Axes, rows: pd.DataFrame, limits: tuple[float, float]) -
         decades = np.log10(side["estimated_s"].to_numpy(dtype=np.float64) * 1e3 / limits[0])
         heights = decades * PANEL_POINTS / np.log10(limits[1] / limits[0])
         shifts = _label_heights(heights, away) - heights
-        for row, shift in zip(side.to_dict("records"), shifts, strict=True):
+        records = side.to_dict("records")
+        for name, row, shift in zip(_names(side), records, shifts, strict=True):
             axes.annotate(
-                row["network"],
+                name,
                 (1e3 * row["measured_s"], 1e3 * row["estimated_s"]),
                 xytext=(right, shift),
                 textcoords="offset points",
@@ -136,7 +152,7 @@ def _finish_scatter(axes: Axes, rows: pd.DataFrame, kind: str, limits: tuple[flo
         xlim=limits,
         ylim=limits,
         aspect="equal",
-        title=f"{KIND_TEXT[kind]}: MAPE {error:.1%}, {len(rows)} networks",
+        title=f"{KIND_TEXT[kind]}: MAPE {error:.1%}, {len(rows)} networks{_lacking(rows)}",
         xlabel="Measured (ms)",
         ylabel="Estimated (ms)",
     )
@@ -182,12 +198,13 @@ def network_bars(
         bottom.axhspan(-100 * BAND, 100 * BAND, color="#E1EDF5", linewidth=0, zorder=0)
         bottom.axhline(0, color="#222222", linewidth=0.8)
         bottom.set(ylabel="Error (% of measured)\nband: ±10%")
-        bottom.set_xticks(places, names, rotation=35, ha="right", rotation_mode="anchor")
+        bottom.set_xticks(places, _names(single), rotation=35, ha="right", rotation_mode="anchor")
         for axes in (top, bottom):
             axes.grid(visible=False, axis="x")
             axes.set_xlim(-0.6, len(names) - 0.4)
         title = SET_TEXT.get(data_set, data_set)
-        figure.suptitle(f"{title}: measured and estimated latency, {mapping} mapping")
+        title += f": measured and estimated latency, {mapping} mapping{_lacking(chosen)}"
+        figure.suptitle(title)
     return figure
 
 
@@ -224,7 +241,8 @@ def fidelity(
         axes.set(
             xlabel="Networks in order of measured latency",
             ylabel="Latency (ms)",
-            title=f"{SET_TEXT.get(data_set, data_set)}: fidelity, {mapping} mapping",
+            title=f"{SET_TEXT.get(data_set, data_set)}: fidelity, {mapping} mapping"
+            + _lacking(chosen),
         )
         axes.set_ylim(bottom=0)
         axes.legend(loc="upper left")

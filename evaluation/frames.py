@@ -2,13 +2,15 @@
 
 | table | one row per | columns |
 | --- | --- | --- |
-| networks | network, mapping, model kind | set, network, measured_s, kind, mapping, estimated_s, ops, rounds, spread |
+| networks | network, mapping, model kind | set, network, measured_s, kind, mapping, estimated_s, ops, rounds, spread; optional untimed |
 | layers | layer of a network, model kind | set, network, layer, operation, measured_s, kind, estimated_s, share; optional mapping, executed_kind, status |
 | mapping | pair of operations | set, producer_operation, consumer_operation, samples, the four confusion counts |
 
 `status` of a layer says how measurement and estimate met: matched; inserted (a node the toolchain
-added); missing (executed, not in the estimate); extra (estimated, not executed). Without the
-column every layer counts as matched.
+added); missing (executed, not in the estimate); extra (estimated, not executed); untimed (in the
+estimate without a time: nobody knows it, so `estimated_s` is empty). Without the column every layer
+counts as matched. `untimed` of a network counts such layers, which its `estimated_s` lacks: it is
+"at least". Without the column there are none.
 """  # noqa: E501
 
 from collections.abc import Callable, Iterable
@@ -21,7 +23,8 @@ from strata.errors import ArtefactError, SchemaError, legal
 
 KINDS = ("roofline", "refined", "statistical", "mixed")
 MAPPINGS = ("predicted", "oracle")
-STATUSES = ("matched", "inserted", "missing", "extra")
+UNTIMED = "untimed"
+STATUSES = ("matched", "inserted", "missing", "extra", UNTIMED)
 COUNTS = ("true_positive", "false_positive", "true_negative", "false_negative")
 NETWORK_COLUMNS = (
     *("set", "network", "measured_s", "kind", "mapping"),
@@ -58,6 +61,15 @@ def _need_numbers(frame: pd.DataFrame, column: str, where: str, *, zero: bool) -
         )
 
 
+def _need_empty(frame: pd.DataFrame, column: str, where: str) -> None:
+    if frame[column].notna().any():
+        row = frame[frame[column].notna()].iloc[0]
+        raise SchemaError(
+            f"{where}: {column} of {row['network']}/{row['layer']} is {row[column]}, must be empty "
+            f"where the status is {row['status']}"
+        )
+
+
 def _need_unique(frame: pd.DataFrame, columns: list[str], where: str) -> None:
     doubled = frame.duplicated(columns)
     if doubled.any():
@@ -67,16 +79,19 @@ def _need_unique(frame: pd.DataFrame, columns: list[str], where: str) -> None:
 
 
 def check_networks(frame: pd.DataFrame, where: str = "networks") -> pd.DataFrame:
-    """The networks table as it is, or SchemaError naming the first broken rule.
+    """The networks table with `untimed` filled in, or SchemaError naming the first broken rule.
 
     `spread` (relative half-to-half difference of the measurement) may be NaN where rounds are
     too few to be halved.
     """
     _need_columns(frame, NETWORK_COLUMNS, where)
+    if UNTIMED not in frame.columns:
+        frame = frame.assign(**{UNTIMED: 0})
     _need_values(frame, "kind", KINDS, where)
     _need_values(frame, "mapping", MAPPINGS, where)
     _need_numbers(frame, "measured_s", where, zero=False)
     _need_numbers(frame, "estimated_s", where, zero=False)
+    _need_numbers(frame, UNTIMED, where, zero=True)
     _need_unique(frame, ["set", "network", "kind", "mapping"], where)
     return frame
 
@@ -94,7 +109,9 @@ def check_layers(frame: pd.DataFrame, where: str = "layers") -> pd.DataFrame:
     _need_values(frame, "mapping", MAPPINGS, where)
     _need_values(frame, "status", STATUSES, where)
     _need_numbers(frame, "measured_s", where, zero=True)
-    _need_numbers(frame, "estimated_s", where, zero=True)
+    without = frame["status"] == UNTIMED
+    _need_numbers(frame[~without], "estimated_s", where, zero=True)
+    _need_empty(frame[without], "estimated_s", where)
     return frame
 
 

@@ -6,12 +6,13 @@ same numbers in SI units.
 
 from functools import cache
 from importlib import resources
+from math import nan
 
 import pandas as pd
 import yaml
 
-from evaluation.contributions import REMAINDER
-from evaluation.frames import MAPPINGS
+from evaluation.contributions import REMAINDER, UNKNOWN_TIME
+from evaluation.frames import MAPPINGS, UNTIMED
 from evaluation.metrics import Confusion, f1, mcc
 from evaluation.scores import ALL_SETS, confusions, in_order, pivot
 from evaluation.summary import SummaryRow
@@ -37,6 +38,13 @@ METRIC_TEXT = {
     "rmspe": "RMSPE (%)",
     "mape": "MAPE (%)",
     "spearman": "Spearman's ρ",
+}
+# Columns that a table has only where one of them is not 0, with what a note says of them.
+LACKING_TEXT = {"incomplete": "Incomplete", UNTIMED: "Untimed"}
+LACKING_NOTE = {
+    "Incomplete": "Incomplete are networks with layers whose time the estimate does not know: "
+    "their totals lack these layers and are in the errors as they are.",
+    "Untimed": "Untimed are layers whose time the estimate does not know: they are in no error.",
 }
 OURS = "Strata"
 
@@ -96,11 +104,23 @@ def _time_table(
                 "Mapping": mapping,
                 "Model type": KIND_TEXT[str(kind)],
             }
-            line |= {METRIC_TEXT[name]: values[name] for name in metrics}
+            line |= {METRIC_TEXT[name]: values.get(name, nan) for name in metrics}
+            line |= {text: values.get(name, 0.0) for name, text in LACKING_TEXT.items()}
             lines.append(line | {"n": values["n"]})
     frame = pd.DataFrame(lines + _paper_rows(table, metrics))
     heads = ["Work", "Device", "Networks", "Mapping", "Model type"]
-    return frame.reindex(columns=[*heads, *(METRIC_TEXT[name] for name in metrics), "n"])
+    columns = [*heads, *(METRIC_TEXT[name] for name in metrics), *_lacking(frame), "n"]
+    return frame.reindex(columns=columns)
+
+
+def _lacking(frame: pd.DataFrame) -> list[str]:
+    """The columns of LACKING_TEXT in which something is counted."""
+    texts = [text for text in LACKING_TEXT.values() if text in frame]
+    return [text for text in texts if (frame[text] > 0).any()]
+
+
+def _lacking_notes(frame: pd.DataFrame) -> tuple[str, ...]:
+    return tuple(LACKING_NOTE[text] for text in _lacking(frame))
 
 
 def _subjects(
@@ -142,7 +162,7 @@ def table3(rows: list[SummaryRow], platform: str) -> Table:
     subjects = _subjects(rows, "layers/convolution", ("table2",))
     frame = _time_table(rows, platform, subjects, "table3", ("mae", "rmspe", "mape"))
     title = "Layer models on the convolution layers of table 2's networks (ANNETTE, table 3)"
-    return Table("table3", title, frame, _paper_notes("table3"))
+    return Table("table3", title, frame, _paper_notes("table3") + _lacking_notes(frame))
 
 
 def layers_by_operation(rows: list[SummaryRow], platform: str) -> Table:
@@ -154,17 +174,23 @@ def layers_by_operation(rows: list[SummaryRow], platform: str) -> Table:
         if stem != "layers" or mapping != "predicted":
             continue
         scored = pivot(rows, data_set, subject)
-        if "mape" not in scored:
+        if not {"mape", UNTIMED} & {*scored.columns}:
             continue
+        scored = scored.reindex(columns=[*dict.fromkeys((*scored.columns, "mape", UNTIMED))])
         line = {"Networks": SET_TEXT.get(data_set, data_set), "Layer type": operation}
         line |= {f"{KIND_TEXT[str(kind)]} (%)": scored["mape"][kind] for kind in scored.index}
-        lines.append(line | {"n": scored["n"].iloc[0]})
+        untimed = scored[UNTIMED].fillna(0).max()
+        n = scored["n"].iloc[0] if scored["mape"].notna().any() else 0
+        lines.append(line | {LACKING_TEXT[UNTIMED]: untimed, "n": n})
+    frame = pd.DataFrame(lines)
+    unshown = {LACKING_TEXT[UNTIMED]} & {*frame.columns} - {*_lacking(frame)}
     notes = (
         "Layers that the profiler timed at zero are left out and counted in summary.csv, which "
         "also has the oracle mapping, MAE and RMSPE.",
+        *_lacking_notes(frame),
     )
     title = f"MAPE per layer type, predicted mapping, {platform}"
-    return Table("layers_by_operation", title, pd.DataFrame(lines), notes)
+    return Table("layers_by_operation", title, frame.drop(columns=unshown), notes)
 
 
 def table4(mapping: pd.DataFrame, platform: str) -> Table:
@@ -227,7 +253,7 @@ def table5(rows: list[SummaryRow], platform: str) -> Table:
     subjects = _subjects(rows, "networks", ("table2", "keras", ALL_SETS))
     frame = _time_table(rows, platform, subjects, "table5", ("mae", "mape"))
     title = "Network execution time (ANNETTE, table 5)"
-    return Table("table5", title, frame, _paper_notes("table5"))
+    return Table("table5", title, frame, _paper_notes("table5") + _lacking_notes(frame))
 
 
 def table6(rows: list[SummaryRow], platform: str) -> Table:
@@ -235,7 +261,7 @@ def table6(rows: list[SummaryRow], platform: str) -> Table:
     subjects = _subjects(rows, "networks", ("nasbench",))
     frame = _time_table(rows, platform, subjects, "table6", ("spearman", "mae", "mape"))
     title = "Fidelity and accuracy on NASBench-101 networks (ANNETTE, table 6)"
-    return Table("table6", title, frame, _paper_notes("table6"))
+    return Table("table6", title, frame, _paper_notes("table6") + _lacking_notes(frame))
 
 
 def contribution_table(contributions: pd.DataFrame, kind: str, mapping: str) -> Table:
@@ -251,10 +277,15 @@ def contribution_table(contributions: pd.DataFrame, kind: str, mapping: str) -> 
             "Worst (%)": 100 * contributions["worst_contribution"],
         }
     )
-    notes = (
+    notes: tuple[str, ...] = (
         "Each column is the mean over the networks of that part of the measured total. The signed "
         "errors add up to the mean signed error of the totals; negative means estimated too "
         f'short. "{REMAINDER}" is the time between and around the layers: the overhead per node.',
     )
+    if contributions["source"].str.startswith(UNKNOWN_TIME).any():
+        notes += (
+            f'"{UNKNOWN_TIME}" are layers whose time the estimate does not know; all that was '
+            "measured of them is missing in the total.",
+        )
     title = f"What dominates the error: {KIND_TEXT[kind].lower()} model, {mapping} mapping"
     return Table(f"error_contributions_{kind}", title, frame, notes)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from evaluation import figures, paper_tables
 from evaluation.contributions import contribution_scores, error_contributions, worst_layers
 from evaluation.facts import Facts, cost_scores, noise_table, provenance_table, refusal_table
-from evaluation.frames import KINDS
+from evaluation.frames import KINDS, UNTIMED
 from evaluation.paper_tables import SET_TEXT
 from evaluation.report import Picture, Rules, Section
 from evaluation.scores import all_scores
@@ -59,23 +59,28 @@ class Evaluation:
 
 
 def _headline(scores: list[SummaryRow]) -> tuple[str, ...]:
-    """One sentence per set with the MAPE of each kind, predicted mapping."""
+    """One sentence per set with the MAPE of each kind, predicted mapping, and what it lacks."""
     sentences = []
+    totals = {
+        (row.data_set, row.metric, row.model): row
+        for row in scores
+        if row.subject == "networks/predicted"
+    }
     for data_set in dict.fromkeys(row.data_set for row in scores):
         found = {
-            row.model: row
-            for row in scores
-            if (row.data_set, row.subject, row.metric) == (data_set, "networks/predicted", "mape")
+            kind: totals[data_set, "mape", kind]
+            for kind in KINDS
+            if (data_set, "mape", kind) in totals
         }
         if found:
             values = ", ".join(
-                f"{paper_tables.KIND_TEXT[kind].lower()} {found[kind].value:.2f}%"
-                for kind in KINDS
-                if kind in found
+                f"{paper_tables.KIND_TEXT[kind].lower()} {found[kind].value:.2f}%" for kind in found
             )
             count = next(iter(found.values())).n
+            lacking = max(totals[data_set, "incomplete", kind].value for kind in found)
             sentences.append(
                 f"{SET_TEXT.get(data_set, data_set)} ({count}): MAPE of the network total {values}."
+                + (f" Incomplete, for layers of unknown time: {lacking:.0f}." if lacking else "")
             )
     return tuple(sentences)
 
@@ -178,7 +183,12 @@ def _worst_table(layers: pd.DataFrame) -> Table:
             "Error (ms)": 1e3 * worst["error_s"],
         }
     )
-    return Table("worst_layers", "Layers with the largest error, mixed model", frame)
+    lacking = (
+        "Untimed are layers whose time the estimate does not know: their error is all that was "
+        "measured of them, which the network's total lacks.",
+    )
+    notes = lacking if (worst["status"] == UNTIMED).any() else ()
+    return Table("worst_layers", "Layers with the largest error, mixed model", frame, notes)
 
 
 def mapping_section(evaluation: Evaluation) -> Section:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from evaluation.frames import COUNTS, KINDS
+from evaluation.frames import COUNTS, KINDS, UNTIMED
 from evaluation.metrics import Confusion, f1, mae, mape, mcc, rmspe, spearman
 from evaluation.summary import SummaryRow
 from strata.errors import StrataError
@@ -57,18 +57,21 @@ def network_scores(networks: pd.DataFrame, platform: str) -> list[SummaryRow]:
     """MAE (s), RMSPE, MAPE (%) and Spearman per set, mapping and model kind.
 
     Subject "networks/<mapping>"; the sets table2 and keras also together as "table2+keras".
+    `incomplete` counts networks whose totals lack layers without a known time: they are in the
+    errors as they are, a lower bound.
     """
-    return [
-        row
-        for (data_set, mapping, kind), group in grouped(
-            _with_union(networks), "set", "mapping", "kind"
-        )
-        for row in _time_scores((platform, data_set, f"networks/{mapping}", kind), group)
-    ]
+    rows: list[SummaryRow] = []
+    for key, group in grouped(_with_union(networks), "set", "mapping", "kind"):
+        data_set, mapping, kind = key
+        place = (platform, data_set, f"networks/{mapping}", kind)
+        rows += _time_scores(place, group)
+        lacking = float((group[UNTIMED] > 0).sum())
+        rows.append(SummaryRow(*place, "incomplete", lacking, "1", len(group)))
+    return rows
 
 
 def single_network_scores(networks: pd.DataFrame, platform: str) -> list[SummaryRow]:
-    """Measured and estimated seconds and the signed error in % of each network.
+    """Measured and estimated seconds, the signed error in % and the untimed layers of a network.
 
     Subject "network/<name>/<mapping>"; the measured time has subject "network/<name>" and model
     "measured".
@@ -79,6 +82,7 @@ def single_network_scores(networks: pd.DataFrame, platform: str) -> list[Summary
         measured_s, estimated_s = float(row["measured_s"]), float(row["estimated_s"])
         rows.append(SummaryRow(*key, "estimated", estimated_s, "s", 1))
         rows.append(SummaryRow(*key, "signed_error", 100 * (estimated_s / measured_s - 1), "%", 1))
+        rows.append(SummaryRow(*key, UNTIMED, float(row[UNTIMED]), "1", 1))
     for row in networks.drop_duplicates(["set", "network"]).to_dict("records"):
         key = (platform, row["set"], f"network/{row['network']}", "measured")
         rows.append(SummaryRow(*key, "measured", float(row["measured_s"]), "s", 1))
@@ -102,17 +106,21 @@ def layer_scores(layers: pd.DataFrame, platform: str) -> list[SummaryRow]:
 
     Subject "layers/<operation>/<mapping>". Matched layers only; layers whose measured time is
     zero (below the profiler's resolution) have no percentage error and are counted apart, as
-    metric "unresolved".
+    metric "unresolved", and so are those that are estimated without a time, as "untimed".
     """
     rows = []
-    matched = layers[layers["status"] == "matched"]
-    for key, group in grouped(matched, "set", "mapping", "operation", "kind"):
+    either = layers[layers["status"].isin(("matched", UNTIMED))]
+    for key, group in grouped(either, "set", "mapping", "operation", "kind"):
         data_set, mapping, operation, kind = key
         place = (platform, data_set, f"layers/{operation}/{mapping}", kind)
-        timed = group[group["measured_s"] > 0]
-        unresolved = float(len(group) - len(timed))
-        if unresolved:
-            rows.append(SummaryRow(*place, "unresolved", unresolved, "1", len(group)))
+        matched = group[group["status"] == "matched"]
+        timed = matched[matched["measured_s"] > 0]
+        for metric, count in (
+            ("unresolved", len(matched) - len(timed)),
+            (UNTIMED, len(group) - len(matched)),
+        ):
+            if count:
+                rows.append(SummaryRow(*place, metric, float(count), "1", len(group)))
         if len(timed):
             rows += _time_scores(place, timed)
     return rows

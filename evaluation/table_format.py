@@ -8,7 +8,10 @@ import pandas as pd
 
 from strata.atomic import replacing
 
-WHOLE = ("n", "Total samples", "Layers", "Points", "Rounds", "cascades", "operations in them")
+WHOLE = (
+    *("n", "Total samples", "Layers", "Points", "Rounds", "cascades", "operations in them"),
+    *("Incomplete", "Untimed"),
+)
 THREE_DECIMALS = ("MAE (ms)", "Spearman's ρ", "F1 score", "MCC")
 ABSENT = "–"
 

@@ -68,7 +68,9 @@ def _check_limits(options: Mapping[str, Any]) -> None:
             f"{NAME}: option 'arena_bytes' is {options['arena_bytes']}; legal: 0 or more"
         )
     for memory, limit in options["memory_bytes"].items():
-        if memory not in MEMORIES or not isinstance(limit, int) or limit <= 0:
+        # True is an int, and no size
+        whole = isinstance(limit, int) and not isinstance(limit, bool)
+        if memory not in MEMORIES or not whole or limit <= 0:
             raise SchemaError(
                 f"{NAME}: option 'memory_bytes' has {memory!r}: {limit!r}; "
                 f"legal: whole numbers above 0 for {legal(MEMORIES)}"
@@ -87,8 +89,9 @@ class EthosUModule:
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> "EthosUModule":
         """Options: accelerator, system_config and memory_mode by Vela's names (its vela.ini),
-        arena_bytes (0: the memory mode's), memory_bytes (what the system has of each memory,
-        where Vela's own files do not limit it), compile_limit_s (per graph).
+        arena_bytes (of SRAM, a plan above it is refused; 0: the memory mode's), memory_bytes
+        (what the system has of each memory, where Vela's own files do not limit it),
+        compile_limit_s (per graph).
         """
         settings = read_options(NAME, options, DEFAULTS)
         _check_limits(settings)
@@ -133,13 +136,18 @@ class EthosUModule:
         return graph, EthosUCompiled(graph.name, answer, layers)
 
     def _check_memory(self, answer: Mapping[str, Any]) -> None:
-        """UnsupportedLayer for memory that the system has not."""
+        """UnsupportedLayer for memory that the system has not.
+
+        Vela takes the arena as a wish: it exceeds it without a word where its plan needs more.
+        """
+        limits = dict(self.options["memory_bytes"])
+        if arena_bytes := self.options["arena_bytes"]:
+            limits["sram"] = min(arena_bytes, limits.get("sram", arena_bytes))
         for memory, used in memory_use(answer).items():
-            limit = self.options["memory_bytes"].get(memory, inf)
-            if used > limit:
+            if used > limits.get(memory, inf):
                 raise UnsupportedLayer(
-                    f"Vela's plan needs {used / 1024:.0f} KiB of {memory}; "
-                    f"legal: at most {limit / 1024:.0f} KiB"
+                    f"Vela's plan needs {used} bytes of {memory}; "
+                    f"legal: at most {limits[memory]} bytes"
                 )
 
     def profile(self, compiled: EthosUCompiled, repeats: int, warmup: int) -> Report:

@@ -1,8 +1,8 @@
 """Arm's Vela compiler for the Ethos-U, in a process of its own.
 
-Vela (PyPI's ethos-u-vela) takes a full-integer TFLite network, fuses, splits, plans its memories
-and estimates cycles for each operation. These are a vendor compiler's estimates: nothing here was
-measured on silicon. docs/ethos_u.md says what they hold.
+Vela (the package ethos-u-vela) takes a full-integer TFLite network, fuses, splits, plans its
+memories and estimates cycles for each operation. These are a vendor compiler's estimates: nothing
+here was measured on silicon. docs/ethos_u.md says what they hold.
 """
 
 import re

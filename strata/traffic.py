@@ -20,7 +20,8 @@ from strata.layer import OPERATIONS
 from strata.profile import MEMORIES
 from strata.work import Work
 
-# Where weights and activations lie if a platform has such a memory, the likeliest first.
+# Where `every_byte_once` has weights and activations, the first memory that a platform has. That
+# activations fit on the chip is its assumption: many a network's lie in DRAM.
 _WEIGHTS_IN = ("flash", "dram", "sram")
 _ACTIVATIONS_IN = ("sram", "dram", "flash")
 
@@ -131,8 +132,11 @@ def summed(every: Iterable[Mapping[str, float]]) -> dict[str, float]:
 
 
 def every_byte_once(work: Work, memories: Sequence[str]) -> dict[str, float]:
-    """The least a layer can move: weights read once from where they are kept, activations read
-    and written once where they are; bytes per memory of those given.
+    """Bytes per memory of those given that a layer moves as if activations fitted on the chip.
+
+    Weights read once from where they are kept (flash, else DRAM), activations read and written
+    once in SRAM where the platform has one. A baseline to hold models against, no lower bound of
+    one memory: where activations lie in DRAM it says too little of DRAM and too much of SRAM.
     """
     moved = dict.fromkeys(memories, 0.0)
     if moved:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import openvino
 import openvino.opset13 as ops
+import pytest
 
 from benchmark.measure_networks import measure_round_robin
 from hardware_modules.null import NullModule
@@ -84,3 +85,15 @@ def test_a_module_that_reads_tflite_files_gives_their_graph_too(tmp_path):
     assert measured.refusal is None
     assert measured.nodes[0].layers
     assert refused.refusal == "no room for odd"
+
+
+def test_of_a_file_that_nobody_can_read_the_module_s_words_are_told(tmp_path):
+    class Refusing(NullModule):
+        def compile_tflite(self, path):
+            raise UnsupportedLayer(f"null: {path}: ended with signal 11: cannot load")
+
+    path = tmp_path / "cut.tflite"
+    path.write_bytes(b"no network")
+    with pytest.raises(UnsupportedLayer, match=r"^null: .*cut.tflite: ended with signal") as told:
+        measure_round_robin(Refusing.from_options({}), [path], rounds=1, quiet=True)
+    assert "\n" not in str(told.value)

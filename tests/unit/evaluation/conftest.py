@@ -36,7 +36,7 @@ def _networks() -> pd.DataFrame:
                 {
                     **{"set": data_set, "network": name, "measured_s": measured_s, "kind": kind},
                     **{"mapping": mapping, "estimated_s": measured_s * (1 + bias)},
-                    **{"ops": int(gops * 1e9), "rounds": 20, "spread": 0.006},
+                    **{"ops": int(gops * 1e9), "rounds": 20, "spread": 0.006, "untimed": 0},
                 }
             )
     return pd.DataFrame(rows)

@@ -1,5 +1,7 @@
 """The error of a total, split: the parts must add up."""
 
+from math import isnan, nan
+
 import pandas as pd
 import pytest
 
@@ -84,6 +86,27 @@ def test_layers_without_status_count_as_matched(two):
     networks, layers = two
     table = error_contributions(networks, layers.drop(columns="status"))
     assert set(table["source"]) == {"convolution", "reorder", "add", REMAINDER}
+
+
+def test_what_is_missing_for_want_of_a_time_has_a_source_of_its_own(two):
+    networks, layers = two
+    # b: 4 s, of which a resize of 1 s has no time: at least 4 s
+    unknown = layer("b", "resize", 1, nan, "untimed")
+    layers = pd.concat([layers, pd.DataFrame([unknown])], ignore_index=True)
+    networks = pd.DataFrame(
+        [network("a", 10, 9) | {"untimed": 0}, network("b", 4, 4) | {"untimed": 1}]
+    )
+    table = network_contributions(networks, layers).set_index(["network", "source"])
+    resize = table.loc[("b", "unknown time: resize")]
+    assert isnan(resize["estimated_s"])
+    assert (resize["error_s"], resize["contribution"]) == (-1, -0.25)
+    assert table.loc["b"]["contribution"].to_dict() == pytest.approx(
+        {"convolution": 0.25, "unknown time: resize": -0.25, REMAINDER: 0.0}
+    )
+    worst = worst_layers(layers, count=4).set_index("operation")
+    assert worst.loc["resize", "error_s"] == -1
+    assert isnan(worst.loc["resize", "estimated_s"])
+    assert "add" not in worst.index  # 0.5 s
 
 
 def test_worst_layers_first(two):

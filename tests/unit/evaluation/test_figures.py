@@ -40,6 +40,20 @@ def test_bars_show_signed_errors(networks):
     assert top.get_ylabel() == "Latency (ms)"
 
 
+def test_networks_whose_totals_lack_layers_are_marked(networks):
+    whole = figures.network_bars(networks)
+    assert "incomplete" not in whole._suptitle.get_text()
+    lacking = networks.assign(untimed=(networks["network"] == "yolo_v3").astype(int))
+    bars = figures.network_bars(lacking)
+    assert bars._suptitle.get_text().endswith(", 1 incomplete")
+    ticks = {text.get_text() for text in bars.axes[1].get_xticklabels()}
+    assert {"yolo_v3 (incomplete)", "yolo_v2"} <= ticks
+    scatter = figures.predicted_against_measured(lacking)
+    assert "yolo_v3 (incomplete)" in texts(scatter)
+    assert all(axes.get_title().endswith("50 networks, 1 incomplete") for axes in scatter.axes)
+    assert "incomplete" not in figures.fidelity(lacking).axes[0].get_title()
+
+
 def test_absent_set_is_named(networks):
     with pytest.raises(SchemaError, match="no networks of set imagenet"):
         figures.network_bars(networks, "imagenet")

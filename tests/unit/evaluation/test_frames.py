@@ -52,6 +52,19 @@ def test_layers_get_mapping_and_status(layers):
         check_layers(broken(layers, "status", "lost"))
 
 
+def test_unknown_times_are_empty_and_no_zeros(networks, layers):
+    unknown = broken(broken(layers, "status", "untimed"), "estimated_s", nan)
+    assert check_layers(unknown)["estimated_s"].isna().sum() == 1
+    with pytest.raises(SchemaError, match=r"here: estimated_s of .*/.* is 0, must be empty where"):
+        check_layers(broken(unknown, "estimated_s", 0), "here")
+    with pytest.raises(SchemaError, match=r"estimated_s of .* is nan"):
+        check_layers(broken(layers, "estimated_s", nan))
+    without = networks.drop(columns="untimed")
+    assert set(check_networks(without)["untimed"]) == {0}
+    with pytest.raises(SchemaError, match="untimed of inception_v1/roofline is -1"):
+        check_networks(broken(networks, "untimed", -1))
+
+
 def test_mapping_counts_must_add_up(mapping):
     with pytest.raises(SchemaError, match="average_pooling do not add up to samples 61"):
         check_mapping(broken(mapping, "samples", 61))

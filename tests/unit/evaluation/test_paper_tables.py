@@ -1,11 +1,12 @@
 """The papers' tables: ours computed as the metrics say, theirs as printed."""
 
-from math import isnan
+from math import isnan, nan
 
 import pandas as pd
 import pytest
 
 from evaluation import paper_tables
+from evaluation.contributions import error_contributions
 from evaluation.metrics import mape
 from evaluation.scores import all_scores, confusions
 from evaluation.table_format import Table, format_value, to_markdown, write_table
@@ -123,6 +124,70 @@ def test_layers_timed_at_zero_are_counted_not_scored(networks, layers):
     layers.loc[first, "measured_s"] = 0.0
     found = [r for r in all_scores("cpu", networks, layers) if r.metric == "unresolved"]
     assert [(r.subject, r.value, r.n) for r in found] == [("layers/convolution/predicted", 1.0, 12)]
+
+
+def incomplete(networks, layers):
+    """Inception v1's convolution without a time, in all of its rows."""
+    is_it = layers["network"] == "inception_v1"
+    lost = is_it & (layers["operation"] == "convolution")
+    layers = layers.copy()
+    layers.loc[lost, "status"] = "untimed"
+    layers.loc[lost, "estimated_s"] = nan
+    return networks.assign(untimed=(networks["network"] == "inception_v1").astype(int)), layers
+
+
+def test_totals_that_lack_layers_stay_in_the_errors_and_are_counted(networks, layers, scores):
+    found = all_scores("cpu", *incomplete(networks, layers))
+    for table in (paper_tables.table5, paper_tables.table6):
+        whole = table(scores, "cpu")
+        assert "Incomplete" not in whole.frame
+        assert not any("Incomplete" in note for note in whole.notes)
+    table = paper_tables.table5(found, "cpu")
+    counts = ours(table).groupby("Networks")["Incomplete"].agg(["min", "max"])
+    assert counts.loc["Networks of table 2"].tolist() == [1, 1]
+    assert counts.loc["Keras applications"].tolist() == [0, 0]
+    assert set(ours(table)["n"]) == {4, 12, 16}
+    whole = ours(paper_tables.table5(scores, "cpu"))
+    assert ours(table)["MAPE (%)"].tolist() == whole["MAPE (%)"].tolist()
+    assert "Incomplete are networks" in table.notes[-1]
+    assert "| 1 | 12 |" in to_markdown(table.frame)
+    assert "Incomplete" not in paper_tables.table6(found, "cpu").frame
+    (one,) = (
+        row.value
+        for row in found
+        if row.subject == "network/inception_v1/predicted"
+        if (row.model, row.metric) == ("mixed", "untimed")
+    )
+    assert one == 1
+
+
+def test_layers_of_unknown_time_are_in_no_error_and_counted(networks, layers):
+    networks, layers = incomplete(networks, layers)
+    table = paper_tables.table3(all_scores("cpu", networks, layers), "cpu")
+    assert set(ours(table)["n"]) == {11}
+    assert set(ours(table)["Untimed"]) == {1}
+    assert "Untimed are layers" in table.notes[-1]
+    by_operation = paper_tables.layers_by_operation(all_scores("cpu", networks, layers), "cpu")
+    rows = by_operation.frame.set_index(["Networks", "Layer type"])[["Untimed", "n"]]
+    assert rows.loc[("Networks of table 2", "convolution")].tolist() == [1, 11]
+    assert rows.loc[("Networks of table 2", "concat")].tolist() == [0, 12]
+    # an operation without any time is no row of zeros
+    only = layers["network"] == "inception_v1"
+    scores = all_scores("cpu", networks[networks["network"] == "inception_v1"], layers[only])
+    (row,) = (
+        row
+        for row in paper_tables.layers_by_operation(scores, "cpu").frame.to_dict("records")
+        if row["Layer type"] == "convolution"
+    )
+    assert (isnan(row["Mixed (%)"]), row["Untimed"], row["n"]) == (True, 1, 0)
+    assert ours(paper_tables.table3(scores, "cpu"))["MAPE (%)"].isna().all()
+
+
+def test_error_sources_of_unknown_time_are_explained(networks, layers):
+    sums = error_contributions(*incomplete(networks, layers))
+    table = paper_tables.contribution_table(sums, "mixed", "predicted")
+    assert "unknown time: convolution" in set(table.frame["Source"])
+    assert "does not know" in table.notes[-1]
 
 
 @pytest.mark.parametrize(

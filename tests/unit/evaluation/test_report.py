@@ -117,6 +117,27 @@ def test_rerun_changes_nothing_in_the_summary(written):
     assert written["summary"].read_text() == before
 
 
+def test_totals_that_lack_layers_are_said_throughout(inputs, written, networks, layers):
+    is_it = layers["network"] == "openpose"
+    lost = is_it & (layers["operation"] == "convolution")
+    estimated_s = layers["estimated_s"].where(~lost)
+    status = layers["status"].where(~lost, "untimed")
+    lacking = networks.assign(untimed=(networks["network"] == "openpose").astype(int))
+    lacking.to_parquet(inputs["evaluation"] / "networks.parquet")
+    unknown = layers.assign(estimated_s=estimated_s, status=status)
+    unknown.to_parquet(inputs["evaluation"] / "layers.parquet")
+    found = load_evaluation(*(inputs[name] for name in ("evaluation", "tables", "platform")))
+    text = render_markdown("T", report_sections(found, found.scores))
+    said = "Incomplete, for layers of unknown time: 1."
+    assert text.count(said) == 2  # table 2's networks, and both sets together
+    assert "| openpose | convolution_1 | convolution | untimed |" in text
+    assert "their error is all that was measured of them" in text
+    whole = written["output"].with_name("report.md").read_text()
+    for word in ("Incomplete", "Untimed", "unknown time"):
+        assert word in text
+        assert word not in whole
+
+
 def test_a_run_without_nasbench_and_keras_says_so(inputs, networks):
     networks[networks["set"] == "table2"].to_parquet(inputs["evaluation"] / "networks.parquet")
     found = load_evaluation(*(inputs[name] for name in ("evaluation", "tables", "platform")))

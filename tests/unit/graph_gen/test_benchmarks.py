@@ -214,3 +214,47 @@ def test_every_legal_row_builds_or_names_its_limit(benchmark, data):
         assert {layer.operation for layer in found} == {benchmark}
         assert len({(layer.parameters, layer.input_shapes) for layer in found}) == 1
         assert found[0].input_shapes[0][1] == row["channels"]
+
+
+# shapes of a tensor of 24 channels, 12 rows, 10 columns, by hand
+MOVES = {
+    "truncate": (1, 12, 12, 10),
+    "crop": (1, 24, 11, 9),
+    "frame": (1, 24, 14, 12),
+    "enlarge_nearest": (1, 24, 36, 30),
+    "enlarge_linear": (1, 24, 36, 30),
+    "rescale": (1, 24, 12, 10),
+    "multiply": (1, 24, 12, 10),
+    "subtract": (1, 24, 12, 10),
+    "normalise": (1, 24, 12, 10),
+}
+READERS = BENCHMARKS["moved"].settings["reader"].choices
+
+
+def test_all_moves_are_looked_at():
+    assert set(MOVES) == set(BENCHMARKS["moved"].settings["move"].choices)
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("move", MOVES)
+def test_a_moved_tensor_has_the_shape_of_its_move_and_is_read(move, reader):
+    row = {"height": 12, "width": 10, "channels": 20, "filters": 24, "factor": 3}
+    for pooled in (0, 1):
+        graph = build("moved", row | {"move": move, "reader": reader, "pooled": pooled})
+        assert graph["source"].output_shape == (1, 24, 12, 10)
+        assert graph["moved"].inputs == ("source/pool" if pooled else "source/activation",)
+        assert graph["moved"].output_shape == MOVES[move]
+        assert graph["reader"].inputs[0] == "moved"
+        assert graph.outputs == ("tail/pool",)
+    reads = {"add": MOVES[move][1], "concat": 2 * MOVES[move][1]}
+    assert graph["tail"].input_shapes[0][1] == reads.get(reader, graph["reader"].output_shape[1])
+    assert len(graph["reader"].inputs) == (2 if reader in reads else 1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_stems_are_shorter_than_the_networks_of_the_same_seed(seed):
+    row = {"seed": seed, "size": 64, "megamacs": 300}
+    stem, whole = build("stems", row), build("cells", row)
+    assert len(stem.layers) < len(whole.layers)
+    # a stem is cells with one stage
+    assert stem.content_hash == build("cells", row | {"stages": 1}).content_hash

@@ -1,5 +1,6 @@
 """Arm's compiler on whole graphs: what nodes hold, what they add up to, and what is refused."""
 
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -218,10 +219,43 @@ def test_more_memory_than_the_system_has_is_refused():
     small = create("ethos_u", {**options, "memory_bytes": {"sram": 2048}})
     try:
         assert profiled(small, one(op.Activation("tanh"), (1, 16, 4, 4))).time_s > 0
-        with pytest.raises(UnsupportedLayer, match=r"needs \d+ KiB of sram; legal: at most 2 KiB"):
+        with pytest.raises(UnsupportedLayer, match=r"needs \d+ bytes of sram; legal: at most 2048"):
             small.compile(one(op.Activation("tanh")))
     finally:
         small.vela.close()
+
+
+@pytest.mark.parametrize("arena_bytes", [7, 2048])
+def test_a_plan_above_the_arena_is_refused_with_both_sizes(arena_bytes, tmp_path):
+    options = load_platform(PLATFORMS / "ethos_u55_256.yaml").options
+    small = create("ethos_u", {**options, "arena_bytes": arena_bytes})
+    path = tmp_path / "one.tflite"
+    path.write_bytes(write_int8(one(op.Activation("tanh"))).content)
+    # the whole tensor of 16 x 14 x 14 bytes has to be in SRAM: it is an input and an output
+    told = rf"Vela's plan needs (\d+) bytes of sram; legal: at most {arena_bytes} bytes$"
+    try:
+        for compiling in (
+            lambda: small.compile(one(op.Activation("tanh"))),
+            lambda: small.compile_tflite(path),
+        ):
+            with pytest.raises(UnsupportedLayer, match=told) as refused:
+                compiling()
+            assert int(re.search(told, str(refused.value))[1]) >= 16 * 14 * 14
+    finally:
+        small.vela.close()
+
+
+def test_an_arena_that_is_large_enough_changes_nothing(u55):
+    large = create("ethos_u", {**u55.options, "arena_bytes": 2**20})
+    # of two limits the lower one counts
+    both = create("ethos_u", {**large.options, "memory_bytes": {"sram": 2048}})
+    try:
+        assert profiled(large, network()).time_s == profiled(u55, network()).time_s
+        with pytest.raises(UnsupportedLayer, match="at most 2048 bytes"):
+            both.compile(network())
+    finally:
+        large.vela.close()
+        both.vela.close()
 
 
 @pytest.mark.parametrize(
@@ -234,6 +268,8 @@ def test_more_memory_than_the_system_has_is_refused():
         ({"compile_limit_s": 0.0}, "'compile_limit_s' is 0; legal: above 0"),
         ({"memory_bytes": {"ddr": 1}}, "'ddr': 1; legal: whole numbers above 0 for dram, flash"),
         ({"memory_bytes": {"sram": 0}}, "'sram': 0; legal: whole numbers above 0"),
+        ({"memory_bytes": {"sram": True}}, "'sram': True; legal: whole numbers above 0"),
+        ({"arena_bytes": True}, "'arena_bytes' is True; legal: int"),
     ],
 )
 def test_an_illegal_option_is_one_line_with_the_legal_values(options, told):

@@ -38,11 +38,17 @@ for line in sys.stdin:
 """
 
 
+def stand_in(tmp_path, monkeypatch, source):
+    """Another worker in place of Vela's, which need not be installed then."""
+    script = tmp_path / "worker.py"
+    script.write_text(source)
+    monkeypatch.setattr(ethos_u_compiler, "WORKER", script)
+    monkeypatch.setattr(ethos_u_compiler, "missing", lambda: None)
+
+
 @pytest.fixture
 def vela(tmp_path, monkeypatch):
-    script = tmp_path / "worker.py"
-    script.write_text(STAND_IN)
-    monkeypatch.setattr(ethos_u_compiler, "WORKER", script)
+    stand_in(tmp_path, monkeypatch, STAND_IN)
     found = Vela(U55, 10.0)
     yield found
     found.close()
@@ -106,9 +112,7 @@ def test_warnings_belong_to_the_network_that_they_are_about(vela):
 
 @pytest.mark.parametrize("source", ["import nothing_of_this_name", "print('{}')", "print(1)"])
 def test_a_worker_that_does_not_start_says_how_to_get_vela(tmp_path, monkeypatch, source):
-    script = tmp_path / "worker.py"
-    script.write_text(source)
-    monkeypatch.setattr(ethos_u_compiler, "WORKER", script)
+    stand_in(tmp_path, monkeypatch, source)
     with pytest.raises(StrataError, match=r"does not start .*pip install ethos-u-vela") as error:
         Vela(U55, 10.0).compile(b"fine")
     assert "\n" not in str(error.value)

@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
-from sklearn.ensemble import RandomForestRegressor
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from model_gen.forest_io import forest_from_random_forest, forest_from_tree
+from model_gen.forest_io import (
+    forest_from_boosting,
+    forest_from_random_forest,
+    forest_from_tree,
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +57,32 @@ def test_classification_tree_that_saw_one_class(data, label):
     forest = forest_from_tree(fitted)
     forest.check(3)
     assert np.array_equal(forest.predict(matrix), np.full(len(matrix), float(label)))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"max_iter": 1}, {"max_leaf_nodes": 4}, {"min_samples_leaf": 2}]
+)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_boosting_on_new_rows(data, options, weighted):
+    matrix, target = data
+    generator = np.random.default_rng(11)
+    # in single precision, as a forest compares them
+    rows = matrix.astype(np.float32)
+    weights = generator.choice([0.1, 1.0], len(rows)) if weighted else None
+    fitted = HistGradientBoostingRegressor(early_stopping=False, random_state=1, **options)
+    fitted.fit(rows, target, sample_weight=weights)
+    forest = forest_from_boosting(fitted)
+    forest.check(3)
+    assert len(forest.roots) == options.get("max_iter", 100)
+    unseen = np.column_stack([generator.permutation(column) for column in rows.T])
+    unseen = np.concatenate([unseen, np.nextafter(rows, np.float32(0)), unseen * 3, -unseen])
+    for new in (rows, unseen, unseen[:1]):
+        assert np.allclose(forest.predict(new), fitted.predict(new), rtol=0, atol=1e-9)
+
+
+def test_boosting_of_equal_targets_is_their_value(data):
+    matrix, _ = data
+    fitted = HistGradientBoostingRegressor(max_iter=3, early_stopping=False)
+    forest = forest_from_boosting(fitted.fit(matrix, np.full(len(matrix), 2.5)))
+    forest.check(3)
+    assert forest.predict(matrix) == pytest.approx(2.5, abs=1e-9)

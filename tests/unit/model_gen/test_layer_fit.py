@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from model_gen.layer_fit import fit_layer_models
-from model_gen.statistical import ForestSettings, efficiency, fit_forest
+from model_gen.statistical import LEARNERS, ForestSettings, efficiency, fit_forest
 from model_gen.tables import table_matrix
 from model_gen.unrolling import UnrollingFit
 from strata.errors import FitError
@@ -152,3 +152,39 @@ def test_weights_decide_which_rows_count():
         rows, np.array([0.1, 0.9]), 0, ForestSettings(trees=40), weights=np.array([1.0, 0.0])
     )
     assert np.exp(fitted.forest.predict(np.ones((1, 1)))) < 0.9
+
+
+def stepped(rows: int, seed: int) -> pd.DataFrame:
+    """A machine that works on 16 filters by 32 channels at once, whatever is left of either."""
+    generator = np.random.default_rng(seed)
+    values = pd.DataFrame({name: np.ones(rows) for name in FEATURES})
+    for name in ("channels", "filters", "width"):
+        values[name] = generator.integers(4, 100, rows).astype(float)
+    values["ops"] = values["channels"] * values["filters"] * values["width"] * 1e5
+    values["bytes"] = values["ops"] / 1e4
+    passes = np.ceil(values["filters"] / 16) * np.ceil(values["channels"] / 32)
+    time_s = passes * values["width"] * 16 * 32 * 1e5 / 1e12
+    return values.assign(case_id="one", time_s=time_s)  # of one case: no cross-validation
+
+
+def test_boosting_follows_steps_more_closely_than_a_forest():
+    known, unseen = stepped(600, 0), stepped(400, 1)
+    errors = {}
+    for learner in LEARNERS:
+        settings = ForestSettings(learner=learner)
+        models = fit_layer_models(known, "convolution", (), 0, settings).models
+        assert set(models) == {"roofline", "refined", "statistical", "mixed"}
+        found = models["mixed"].time_s(matrix(unseen))
+        errors[learner] = float(np.mean(np.abs(found / unseen["time_s"] - 1)))
+    assert errors["boosting"] < 0.7 * errors["forest"]
+    assert errors["boosting"] < 0.05
+
+
+def test_boosting_twice_is_boosting_once():
+    settings = ForestSettings(learner="boosting")
+    rows = matrix(table())
+    first, second = (
+        fit_forest(rows, np.linspace(0.1, 0.9, len(rows)), 3, settings) for _ in range(2)
+    )
+    assert np.array_equal(first.forest.value, second.forest.value)
+    assert np.array_equal(first.forest.predict(rows[:, :3]), second.forest.predict(rows[:, :3]))

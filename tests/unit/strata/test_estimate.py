@@ -3,83 +3,22 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from small_platform import CONCAT, CONVOLUTION, leaf, network, platform, rows, with_opaque
 
 import strata
 from strata import operations as op
 from strata.builder import GraphBuilder
 from strata.errors import ArtefactError, SchemaError
-from strata.estimate import Estimate, estimate, estimate_executed
+from strata.estimate import estimate, estimate_executed
 from strata.execution import ExecutedLayer, feature_matrix
-from strata.forest import Forest
 from strata.graph import Graph
 from strata.layer_models import Mixed, Refined, Roofline, Statistical, Unrolling
 from strata.mapping import MappingModel
-from strata.platform_model import Header, NetworkOverhead, PlatformModel
+from strata.platform_model import NetworkOverhead
 from strata.report import CSV_COLUMNS, as_dict, csv_text, json_text, save_plot, table_text
-
-CONVOLUTION = Roofline(peak_ops_per_s=36.864e6, peak_bytes_per_s=62.08e6, floor_s=1e-6)
-POOLING = Roofline(peak_ops_per_s=2.56e6, peak_bytes_per_s=1.28e6, floor_s=1e-6)
-CONCAT = Roofline(peak_ops_per_s=None, peak_bytes_per_s=4e6, floor_s=1e-6)
-
-
-def leaf(value: float) -> Forest:
-    """A forest of one leaf."""
-    one = np.array([-1], dtype=np.int64)
-    zero = np.array([0], dtype=np.int64)
-    return Forest(one, np.array([0.0]), zero, zero, np.array([value]), zero)
-
-
-def platform(
-    layer_models: dict | None = None,
-    mapping: MappingModel | None = None,
-    overhead: NetworkOverhead | None = None,
-    ranges: dict | None = None,
-) -> PlatformModel:
-    if layer_models is None:
-        # 16 filters on 32 units: u_eff = 1/2 by equation 3
-        refined = Refined(CONVOLUTION, (Unrolling("filters", 32, 0.0),))
-        layer_models = {
-            "convolution": {"roofline": CONVOLUTION, "refined": refined},
-            "max_pooling": {"roofline": POOLING},
-        }
-    return PlatformModel(
-        Header("made_by_hand", "0", "2025-01-01T00:00:00+00:00", "test", 0, ranges=ranges or {}),
-        layer_models,
-        mapping or MappingModel(),
-        overhead or NetworkOverhead(),
-    )
-
-
-def network() -> Graph:
-    """Convolution, ReLU, max pooling, flatten."""
-    build = GraphBuilder("small")
-    # MACs 16*16 * 8*9 = 18,432, so 36,864 operations: 1 ms at 36.864e6/s.
-    # bytes 4 * (8*16 + 16*8*9 + 16 + 16*16) = 6,208: 0.1 ms at 62.08e6/s
-    build.convolution(build.input(1, 8, 4, 4), 16, 3, name="convolution")
-    # 4 * 2 * 256 = 2,048 bytes, 256 operations
-    build.add(op.Activation("relu"), "convolution", name="relu")
-    # 64 outputs of 4 operations: 0.1 ms at 2.56e6/s; 4 * (256 + 64) = 1,280 bytes: 1 ms
-    build.pooling("relu", "max", 2, name="pooling")
-    build.add(op.Flatten(), "pooling", name="flatten")
-    return build.build()
-
-
-def with_opaque() -> Graph:
-    build = GraphBuilder("partly mapped")
-    source = build.input(1, 8, 4, 4)
-    build.convolution(source, 16, 3, name="convolution")
-    # reads 1,024 bytes, writes 4 * 64 = 256: 1 ms at the lowest bandwidth, 1.28e6/s
-    build.add(op.Opaque("NonMaxSuppression", (1, 64)), "convolution", name="detections")
-    build.add(op.Opaque("Loop", (1, 64)), "convolution", name="loop")
-    return build.build()
-
-
-def rows(found: Estimate) -> dict:
-    return {layer.name: layer for layer in found.layers}
 
 
 def test_times_shares_and_total_by_hand() -> None:
@@ -361,65 +300,3 @@ def test_the_package_stays_light_and_its_function_callable() -> None:
 def test_unknown_name_of_the_package() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = strata.nothing
-
-
-def on_host() -> tuple[Graph, list[ExecutedLayer]]:
-    """The network with its pooling on the host, and a flatten there that moves nothing."""
-    graph = network()
-    host = {"pooling": "host", "flatten": "host"}
-    executed = [ExecutedLayer(layer, (), host.get(layer.name, "")) for layer in graph.layers]
-    return graph, executed
-
-
-def told(layer_models: dict) -> PlatformModel:
-    model = platform(layer_models, overhead=NetworkOverhead(per_layer_s=1e-4))
-    return replace(model, header=replace(model.header, toolchain={"name": "vendor's compiler"}))
-
-
-ON_CHIP = {"convolution": {"roofline": CONVOLUTION}, "max_pooling": {"roofline": POOLING}}
-
-
-def test_a_layer_on_a_host_that_no_layer_was_timed_on_has_no_time() -> None:
-    found = estimate_executed(*on_host(), told(ON_CHIP), "roofline")
-    layers = rows(found)
-    pooling = layers["pooling"]
-    assert (pooling.time_s, pooling.share, pooling.utilisation) == (None, None, None)
-    assert (pooling.bound, pooling.model_used, pooling.fell_back) == ("unknown", "no time", False)
-    assert pooling.note == "on the host; vendor's compiler gives no time"
-    assert layers["flatten"].time_s == 0
-    assert found.untimed == 1
-    # convolution 1 ms and the activation's fallback 1.6 ms, each with 0.1 ms of overhead
-    assert found.layers_s == pytest.approx(2.6e-3)
-    assert found.total_s == pytest.approx(2.8e-3)
-    assert layers["convolution"].share == pytest.approx(1 / 2.8)
-
-
-def test_unknown_times_are_told_and_are_no_zeros() -> None:
-    found = estimate_executed(*on_host(), told(ON_CHIP), "roofline")
-    text = table_text(found)
-    assert "1 of 4 executed layers take a time that is not known, marked ?: max_pooling" in text
-    assert "total at least 2.800 ms = 3 executed layers 2.600 ms" in text
-    (row,) = [line for line in text.splitlines() if line.lstrip().startswith("pooling")]
-    assert row.split()[2:5] == ["?", "?", "unknown"]
-    assert row.endswith("(on the host) (vendor's compiler gives no time)")
-    data = json.loads(json_text(found))
-    assert data["counts"]["untimed"] == 1
-    assert [layer["time_s"] for layer in data["layers"] if layer["name"] == "pooling"] == [None]
-    (cells,) = [line for line in csv_text(found).splitlines() if line.startswith("pooling")]
-    assert cells.split(",")[3:5] == ["", ""]
-
-
-def test_a_plot_with_unknown_times_says_so(tmp_path) -> None:
-    found = estimate_executed(*on_host(), told(ON_CHIP), "roofline")
-    save_plot(found, tmp_path / "plot.svg")
-    assert (tmp_path / "plot.svg").stat().st_size > 0
-
-
-def test_where_the_host_was_timed_a_layer_without_a_model_there_falls_back() -> None:
-    models = {**ON_CHIP, "activation@host": {"roofline": CONCAT}}
-    found = estimate_executed(*on_host(), told(models), "roofline")
-    pooling = rows(found)["pooling"]
-    assert pooling.time_s == pytest.approx(1e-3)
-    assert pooling.fell_back
-    assert found.untimed == 0
-    assert "untimed" not in as_dict(found)["counts"]
