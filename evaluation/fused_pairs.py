@@ -13,7 +13,7 @@ from typing import Annotated
 import pandas as pd
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import track
 
 from benchmark.config import MultiLayer, PlatformConfig, load_config, load_platform, platform_file
 from benchmark.matcher import FUSED, NOT_FUSED, EdgeRow, match
@@ -94,15 +94,8 @@ def planned(platform: PlatformConfig, file: Path, networks: int) -> list[Benchma
 def count_pairs(module: HardwareModule, cases: Sequence[BenchmarkCase], label: str) -> Fused:
     """The decisions in all cases, under a progress bar."""
     found = Fused()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as progress:
-        for case in progress.track(cases, description=label):
-            add_network(found, module, build(case.benchmark, case.settings))
+    for case in track(cases, label, console=Console(file=sys.stderr), transient=True):
+        add_network(found, module, build(case.benchmark, case.settings))
     return found
 
 

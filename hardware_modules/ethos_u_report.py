@@ -71,10 +71,10 @@ def operators_of(answer: Mapping[str, Any]) -> dict[str, int]:
     return {row["id"]: int(row["ext_key"]) for row in rows_of(answer, "source")}
 
 
-def _why_left(answer: Mapping[str, Any], row: Mapping[str, str]) -> str:
-    """Why Vela leaves the operator of a row on the CPU, in its own words where it has any."""
-    told = [words for words in answer["left_on_cpu"] if f" of '{row['name']}': " in words]
-    kinds = {each["id"]: each["operator"] for each in rows_of(answer, "source")}
+def _why_left(words: Sequence[str], kinds: Mapping[str, str], row: Mapping[str, str]) -> str:
+    """Why Vela leaves the operator of a row on the CPU, in its own `words` where it has any;
+    else the operator's kind, by the id of its source."""
+    told = [each for each in words if f" of '{row['name']}': " in each]
     return "; ".join(told) or f"{kinds.get(row['source_id'], 'operator')} of '{row['name']}'"
 
 
@@ -97,6 +97,7 @@ def operations(answer: Mapping[str, Any], layers: Sequence[Sequence[str]]) -> di
     operators = operators_of(answer)
     anchors = {row["id"]: row["group_id"] for row in rows_of(answer, "group")}
     details = {row["id"]: row for row in rows_of(answer, "perf_debug")}
+    kinds = {row["id"]: row["operator"] for row in rows_of(answer, "source")}
     rows = rows_of(answer, "perf")
     source_of = {row["id"]: row["source_id"] for row in rows}
     found: dict[str, Operation] = {}
@@ -109,7 +110,7 @@ def operations(answer: Mapping[str, Any], layers: Sequence[Sequence[str]]) -> di
         for name in layers[operators[row["source_id"]]] if row["source_id"] in operators else ():
             operation.layers[name] = None
         if row["operator"] == _ON_CPU:
-            operation.left = _why_left(answer, row)
+            operation.left = _why_left(answer["left_on_cpu"], kinds, row)
             continue
         operation.kinds[row["operator"]] = None
         operation.cycles += _number(row["op_cycles"])
