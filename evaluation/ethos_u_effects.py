@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmark.config import load_platform, platform_file
 from evaluation.ethos_u_figure import effects_figure
 from evaluation.plot_style import save_figure
-from evaluation.table_format import Table, to_markdown, write_table
+from evaluation.table_format import Table, to_text, write_table
 from graph_gen.zoo import ZOO
 from hardware_modules import ethos_u
 from hardware_modules.ethos_u_compiler import Vela, missing
@@ -329,7 +329,7 @@ def command(
     output.mkdir(parents=True, exist_ok=True)
     for table in effect_tables(found, [vendor, *notes]):
         write_table(table, output)
-        typer.echo("\n\n".join((table.title, to_markdown(table.frame), *table.notes, "")))
+        typer.echo(to_text(table) + "\n\n")
     known = {name: (each.effect, each.places) for name, each in found.items() if each}
     if known:
         save_figure(effects_figure(known, tuple(CHANGES), vendor), output, "effects")

@@ -22,7 +22,7 @@ from benchmark.plan import BenchmarkCase
 from benchmark.sweep import plan_sweeps
 from benchmark.tables import Rows, add_match
 from evaluation.ethos_u_effects import CONFIGURATIONS, VENDOR, ethos_u_platform
-from evaluation.table_format import Table, to_markdown, write_table
+from evaluation.table_format import Table, to_text, write_table
 from graph_gen.benchmarks import build
 from hardware_modules.ethos_u import EthosUModule
 from hardware_modules.ethos_u_compiler import missing
@@ -157,7 +157,7 @@ def command(
     if output:
         output.mkdir(parents=True, exist_ok=True)
         write_table(whole, output)
-    typer.echo("\n\n".join((whole.title, to_markdown(whole.frame), *whole.notes)))
+    typer.echo(to_text(whole))
 
 
 if __name__ == "__main__":

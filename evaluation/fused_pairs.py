@@ -19,7 +19,7 @@ from benchmark.config import MultiLayer, PlatformConfig, load_config, load_platf
 from benchmark.matcher import FUSED, NOT_FUSED, EdgeRow, match
 from benchmark.plan import BenchmarkCase
 from benchmark.sampling import plan_samples
-from evaluation.table_format import Table, to_markdown, write_table
+from evaluation.table_format import Table, to_text, write_table
 from graph_gen.benchmarks import build
 from hardware_modules.base import HardwareModule
 from hardware_modules.registry import create
@@ -131,7 +131,7 @@ def command(
     if output:
         output.mkdir(parents=True, exist_ok=True)
         write_table(table, output)
-    typer.echo("\n\n".join((table.title, to_markdown(table.frame), *table.notes)))
+    typer.echo(to_text(table))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import typer
 
-from evaluation.table_format import Table, to_markdown, write_table
+from evaluation.table_format import Table, to_text, write_table
 from graph_gen.published_ncs2 import UNSEEN
 from graph_gen.zoo import ZOO
 from hardware_modules.ncs2_plan import layer_of
@@ -242,7 +242,7 @@ def command(
     for table in effect_tables(networks, ncs2.load("myriad_x_ncs2"), model):
         whole = replace(table, notes=(*table.notes, *refusals))
         write_table(whole, output)
-        typer.echo("\n\n".join((whole.title, to_markdown(whole.frame), *whole.notes, "")))
+        typer.echo(to_text(whole) + "\n\n")
 
 
 if __name__ == "__main__":

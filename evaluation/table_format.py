@@ -71,6 +71,11 @@ def to_records(frame: pd.DataFrame) -> tuple[list[tuple[str, bool]], list[list[t
     return heads, [list(zip(row, numeric, strict=True)) for row in text.to_numpy().tolist()]
 
 
+def to_text(table: Table) -> str:
+    """A table for the terminal: title, Markdown and notes, a blank line between them."""
+    return "\n\n".join((table.title, to_markdown(table.frame), *table.notes))
+
+
 def write_table(table: Table, folder: Path) -> tuple[Path, Path]:
     """<name>.csv with full precision and <name>.md with title and notes; their paths."""
     csv, markdown = folder / f"{table.name}.csv", folder / f"{table.name}.md"
