@@ -1,31 +1,28 @@
 """From a layer table to the layer models of its operation, with cross-validated errors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 from sklearn.model_selection import GroupKFold
 
-from model_gen.peaks import Peaks, fit_peaks
-from model_gen.statistical import (
-    DEFAULT_FOREST,
-    FEWEST_ROWS,
-    ForestFit,
-    ForestSettings,
-    efficiency,
-    fit_forest,
-    has_target,
-)
-from model_gen.tables import MULTI_LAYER, check_table, table_matrix, table_times
+from model_gen.learned import Fitted, fit_models
+from model_gen.statistical import DEFAULT_FOREST, FEWEST_ROWS, ForestSettings, has_target
+from model_gen.tables import check_table, table_matrix, table_times
 from model_gen.unrolling import UnrollingFit, identified
-from strata.layer_models import LayerModel, Mixed, Refined, Roofline, Statistical, Unrolling
+from strata.layer_models import KINDS, LayerModel, Mixed, Roofline, Statistical, Unrolling
 
 _FOLDS = 5
-# Layers of multi-layer benchmarks stand as they do in networks: caches are used by others, layouts
-# and neighbours vary. Kernels that run again and again alone fill the space between them.
-_KERNEL_WEIGHT = 0.1
+# Held out in turn, so many rows tell an error well enough; fitting five more times to tens of
+# thousands would take most of the time.
+_MOST_VALIDATED = 6_000
+_FOLDS_OF_LARGE = 3
+# Rows in all from which a second process pays for its start.
+_ROWS_OF_TWO_PROCESSES = 40_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +31,15 @@ class LayerFit:
 
     Metrics: `rows`, `peak_rows`, `above_one_share` by kind, `folds`, and by kind
     `mape_percent` (mean absolute error of a layer) and `sum_error_percent` (sum of absolute
-    errors over sum of times), both on rows of cases held out.
+    errors over sum of times), both on rows of cases held out. `held_out_s` (rows,) are the seconds
+    that the mixed model (the roofline where there is no other) says of each row without its case;
+    NaN where it was not asked.
     """
 
     models: dict[str, LayerModel]
     metrics: dict[str, Any]
     notes: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Fitted:
-    models: dict[str, LayerModel]
-    peaks: Peaks
-    above_one_share: dict[str, float]
+    held_out_s: np.ndarray
 
 
 def fit_layer_models(
@@ -55,6 +48,7 @@ def fit_layer_models(
     unrolling: Sequence[UnrollingFit] = (),
     seed: int = 0,
     settings: ForestSettings = DEFAULT_FOREST,
+    beside: pd.DataFrame | None = None,
 ) -> LayerFit:
     """Fit all kinds of layer models of one operation.
 
@@ -64,71 +58,106 @@ def fit_layer_models(
     """
     check_table(table, f"table of {operation}")
     dimensions = identified(unrolling)
-    fitted = _fit(table, dimensions, seed, settings)
-    folds, errors = _cross_validate(table, dimensions, seed, settings)
+    fitted = fit_models(table, dimensions, seed, settings, beside=beside)
+    folds, predicted = _cross_validate(table, dimensions, seed, settings, beside)
     metrics = {
         "rows": len(table),
         "peak_rows": fitted.peaks.rows_used,
         "above_one_share": fitted.above_one_share,
         "folds": folds,
-        **errors,
+        **_errors(table, predicted),
     }
     notes = [f"{operation}: {note}" for note in _notes(table, unrolling, fitted, folds)]
-    return LayerFit(fitted.models, metrics, notes)
+    unknown = np.full(len(table), np.nan)
+    roofline_s, mixed_s = (predicted.get(each.kind, unknown) for each in (Roofline, Mixed))
+    # a fold may have too few rows for a forest where the whole table has enough
+    held_out_s = np.where(np.isfinite(mixed_s), mixed_s, roofline_s)
+    return LayerFit(fitted.models, metrics, notes, held_out_s)
 
 
-def _fit(
-    table: pd.DataFrame, dimensions: tuple[Unrolling, ...], seed: int, settings: ForestSettings
-) -> _Fitted:
-    peaks = fit_peaks(table)
-    roofline = peaks.roofline
-    models: dict[str, LayerModel] = {Roofline.kind: roofline}
-    matrix, time_s = table_matrix(table), table_times(table)
-    rows = has_target(matrix, roofline)
-    weights = row_weights(table)[rows]
-    if rows.sum() < FEWEST_ROWS:
-        return _Fitted(models, peaks, {})
-    matrix, time_s = matrix[rows], time_s[rows]
-    # efficiencies are shares of the true maxima, so that none of them is above 1
-    plain, refined = Refined(peaks.ceiling), Refined(peaks.ceiling, dimensions)
+def rows_beside(key: str, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame | None:
+    """Rows of the operation that ran on the same array in its ordinary way, for streamed ones."""
+    operation, _, placement = key.partition("@")
+    return tables.get(operation) if placement == "streamed" else None
 
-    def forest_of(base: Refined) -> ForestFit:
-        return fit_forest(matrix, efficiency(matrix, time_s, base), seed, settings, weights)
 
-    statistical = forest_of(plain)
-    # without unrolling both targets are the same numbers, so the forest is shared
-    shared = roofline.moves_only or not dimensions
-    mixed = statistical if shared else forest_of(refined)
-    models[Refined.kind] = Refined(roofline, dimensions)
-    models[Statistical.kind] = Statistical(
-        peaks.ceiling, statistical.forest, statistical.feature_names
+def unrolling_of(
+    key: str, unrolling: Mapping[str, Sequence[UnrollingFit]]
+) -> Sequence[UnrollingFit]:
+    """What sweeps said of the array that a table's layers ran on."""
+    operation, _, placement = key.partition("@")
+    return unrolling.get(operation if placement == "streamed" else key, ())
+
+
+def refit_mixed(
+    table: pd.DataFrame,
+    unrolling: Sequence[UnrollingFit] = (),
+    seed: int = 0,
+    settings: ForestSettings = DEFAULT_FOREST,
+    beside: pd.DataFrame | None = None,
+) -> LayerModel | None:
+    """The mixed model of some rows alone; None if they are too few."""
+    fitted = fit_models(table, identified(unrolling), seed, settings, (Mixed.kind,), beside)
+    return fitted.models.get(Mixed.kind)
+
+
+def fit_all_layers(
+    tables: Mapping[str, pd.DataFrame],
+    unrolling: Mapping[str, Sequence[UnrollingFit]],
+    seed: int = 0,
+    settings: ForestSettings = DEFAULT_FOREST,
+) -> dict[str, LayerFit]:
+    """`fit_layer_models` of every table; large ones in two processes, the largest first."""
+    order = sorted(tables, key=lambda operation: -len(tables[operation]))
+    processes = 2 if sum(map(len, tables.values())) > _ROWS_OF_TWO_PROCESSES else 1
+    fits = Parallel(n_jobs=processes)(
+        delayed(fit_layer_models)(
+            tables[operation],
+            operation,
+            unrolling_of(operation, unrolling),
+            seed,
+            settings,
+            rows_beside(operation, tables),
+        )
+        for operation in order
     )
-    models[Mixed.kind] = Mixed(refined, mixed.forest, mixed.feature_names)
-    above = {Statistical.kind: statistical.above_one_share, Mixed.kind: mixed.above_one_share}
-    return _Fitted(models, peaks, above)
-
-
-def row_weights(table: pd.DataFrame) -> np.ndarray:
-    """(rows,) weights: those of isolated kernels are a tenth of those inside networks."""
-    if "benchmark" not in table.columns:
-        return np.ones(len(table))
-    inside = table["benchmark"].isin(MULTI_LAYER).to_numpy()
-    return np.where(inside, 1.0, _KERNEL_WEIGHT)
+    found = dict(zip(order, fits, strict=True))
+    return {operation: found[operation] for operation in tables}
 
 
 def _cross_validate(
-    table: pd.DataFrame, dimensions: tuple[Unrolling, ...], seed: int, settings: ForestSettings
-) -> tuple[int, dict[str, dict[str, float]]]:
-    """Number of folds, and errors by metric and kind; a case is never on both sides."""
-    folds = min(_FOLDS, table["case_id"].nunique())
+    table: pd.DataFrame,
+    dimensions: tuple[Unrolling, ...],
+    seed: int,
+    settings: ForestSettings,
+    beside: pd.DataFrame | None,
+) -> tuple[int, dict[str, np.ndarray]]:
+    """Number of folds, and (rows,) seconds by kind; a case is never on both sides.
+
+    Of large tables some cases only, the same ones whatever the operation, and of what is learned
+    only the mixed model; the rest is NaN.
+    """
+    share = _MOST_VALIDATED / len(table)
+    cases = {case: crc32(str(case).encode()) / 2**32 <= share for case in table["case_id"].unique()}
+    rows = np.flatnonzero(table["case_id"].map(cases))
+    chosen = table.iloc[rows]
+    large = len(table) > _MOST_VALIDATED
+    folds = min(_FOLDS_OF_LARGE if large else _FOLDS, chosen["case_id"].nunique())
+    kinds = (Mixed.kind,) if large else KINDS
     if folds < 2:
-        return 0, {"mape_percent": {}, "sum_error_percent": {}}
+        return 0, {}
     predicted: dict[str, np.ndarray] = {}
-    for train, test in GroupKFold(folds).split(table, groups=table["case_id"]):
-        models = _fit(table.iloc[train], dimensions, seed, settings).models
+    for train, test in GroupKFold(folds).split(chosen, groups=chosen["case_id"]):
+        rows_in = chosen.iloc[train]
+        models = fit_models(rows_in, dimensions, seed, settings, kinds, beside).models
         for kind, model in models.items():
             times = predicted.setdefault(kind, np.full(len(table), np.nan))
-            times[test] = model.time_s(table_matrix(table.iloc[test]))
+            times[rows[test]] = model.time_s(table_matrix(chosen.iloc[test]))
+    return folds, predicted
+
+
+def _errors(table: pd.DataFrame, predicted: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """Errors by metric and kind."""
     measured = table_times(table)
     mape, total = {}, {}
     for kind, times in predicted.items():
@@ -136,11 +165,11 @@ def _cross_validate(
         error = np.abs(times[known] - measured[known])
         mape[kind] = float(100 * np.mean(error / measured[known]))
         total[kind] = float(100 * error.sum() / measured[known].sum())
-    return folds, {"mape_percent": mape, "sum_error_percent": total}
+    return {"mape_percent": mape, "sum_error_percent": total}
 
 
 def _notes(
-    table: pd.DataFrame, unrolling: Sequence[UnrollingFit], fitted: _Fitted, folds: int
+    table: pd.DataFrame, unrolling: Sequence[UnrollingFit], fitted: Fitted, folds: int
 ) -> list[str]:
     peaks, notes = fitted.peaks, []
     if peaks.fell_back:

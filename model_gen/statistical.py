@@ -1,12 +1,12 @@
-"""Forests and boosted trees on utilisation efficiency (ANNETTE, section 5.1.2, eq. 5).
+"""Forests and boosted trees behind the learned layer models (ANNETTE, section 5.1.2, eqs. 5, 6).
 
 The paper's random forest averages the rows near a layer; boosting adds up small corrections and
-follows steps more closely where measurements hardly scatter. Either learns log(u), since a
-layer's relative error is what counts and layers span orders of magnitude. Equation 5 wants u in
-(0, 1]; on a refined roofline it may exceed 1 where a layer escapes the unrolling, up to the
-roofline below.
+follows steps more closely where measurements hardly scatter. Either learns a logarithm, of u or of
+the time over a roofline, since a layer's relative error is what counts and layers span orders of
+magnitude; the paper's own learns u itself. docs/learners.md compares them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -23,15 +23,16 @@ FEWEST_ROWS = 30
 # Two nodes of 18 bytes per leaf: 2.6 MB per forest at most, so that a bundle stays below 30 MB and
 # loads in a fraction of a second. A third of it cost a point of network error on the CPU.
 _MOST_LEAVES = 72_000
-# Rows times trees; starting a second thread costs more than it saves on fewer. Same trees.
-_WORK_OF_TWO_THREADS = 20_000
 
 _BOOSTED_TREES = 400
 _BOOSTED_LEAVES = 31
 _LEARNING_RATE = 0.06
 
-Learner = Literal["forest", "boosting"]
+Learner = Literal["forest", "boosting", "boosting_absolute", "boosting_monotone"]
 LEARNERS: tuple[Learner, ...] = get_args(Learner)
+# What physics demands of the time over the refined roofline: fixed costs weigh less the more work
+# there is, and what is absorbed or skipped over does not make a layer faster.
+_MONOTONE = {"ops": -1, "bytes": -1, "absorbed_count": 1, "absorbed_add": 1, "dilation": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +40,15 @@ class ForestSettings:
     """How trees are fitted: a random forest (the paper's), or gradient boosting.
 
     Of a forest: trees, fewest rows in a leaf, share of features tried per split. Boosting has
-    sizes of its own and takes the fewest rows in a leaf only.
+    sizes of its own and takes the fewest rows in a leaf only; it minimises squares, or absolute
+    errors (of which a few layers that a compiler serves otherwise spoil less), or squares under
+    monotone constraints.
     """
 
     trees: int = 24
     minimum_leaf: int = 2
     feature_share: float = 0.7
-    learner: Learner = "forest"
+    learner: Learner = "boosting"
 
 
 DEFAULT_FOREST = ForestSettings()
@@ -53,11 +56,10 @@ DEFAULT_FOREST = ForestSettings()
 
 @dataclass(frozen=True, slots=True)
 class ForestFit:
-    """A forest of log(u), the features it reads, and the share of rows whose u is above 1."""
+    """A forest and the names of the columns it reads."""
 
     forest: Forest
     feature_names: tuple[str, ...]
-    above_one_share: float
 
 
 def efficiency(matrix: np.ndarray, time_s: np.ndarray, refined: Refined) -> np.ndarray:
@@ -86,57 +88,57 @@ def fit_forest(
     weights: np.ndarray | None = None,
 ) -> ForestFit:
     """Fit log(u) of (rows, len(FEATURES)) rows; features that never change are dropped."""
-    varying = np.flatnonzero(np.ptp(matrix, axis=0) > 0)
-    # of rows that are all alike one column is enough for trees of a single leaf
-    columns = varying if varying.size else np.array([FEATURES.index("ops")])
     target = np.log(np.maximum(utilisation, MINIMUM_UTILISATION))
-    fit = _fit_boosting if settings.learner == "boosting" else _fit_random_forest
-    return ForestFit(
-        fit(matrix[:, columns], target, seed, settings, weights),
-        tuple(FEATURES[column] for column in columns),
-        float(np.mean(utilisation > 1.0)),
-    )
+    return fit_columns(matrix, FEATURES, target, seed, settings, weights)
 
 
-def _fit_random_forest(
-    matrix: np.ndarray,
+def fit_columns(
+    columns: np.ndarray,
+    names: Sequence[str],
     target: np.ndarray,
     seed: int,
-    settings: ForestSettings,
-    weights: np.ndarray | None,
-) -> Forest:
-    regressor = RandomForestRegressor(
-        n_estimators=settings.trees,
-        min_samples_leaf=settings.minimum_leaf,
-        max_features=settings.feature_share,
-        max_leaf_nodes=max(2, _MOST_LEAVES // settings.trees),
-        n_jobs=2 if len(matrix) * settings.trees > _WORK_OF_TWO_THREADS else 1,
-        random_state=seed,
-    )
-    return forest_from_random_forest(regressor.fit(matrix, target, sample_weight=weights))
+    settings: ForestSettings = DEFAULT_FOREST,
+    weights: np.ndarray | None = None,
+) -> ForestFit:
+    """Fit a (rows,) target to (rows, len(names)) columns; those that never change are dropped."""
+    varying = np.flatnonzero(np.ptp(columns, axis=0) > 0)
+    # of rows that are all alike one column is enough for trees of a single leaf
+    kept = varying if varying.size else np.array([0])
+    kept_names = tuple(names[column] for column in kept)
+    # rows as the forest will compare them: in single precision
+    rows = columns[:, kept].astype(np.float32)
+    regressor = make_regressor(settings, kept_names, seed)
+    # tables are small: threads that wait for each other cost ten times what they save
+    with threadpool_limits(1, user_api="openmp"):
+        regressor.fit(rows, target, sample_weight=weights)
+    if isinstance(regressor, RandomForestRegressor):
+        return ForestFit(forest_from_random_forest(regressor), kept_names)
+    return ForestFit(forest_from_boosting(regressor), kept_names)
 
 
-def _fit_boosting(
-    matrix: np.ndarray,
-    target: np.ndarray,
-    seed: int,
-    settings: ForestSettings,
-    weights: np.ndarray | None,
-) -> Forest:
-    regressor = HistGradientBoostingRegressor(
+def make_regressor(
+    settings: ForestSettings, names: Sequence[str], seed: int
+) -> RandomForestRegressor | HistGradientBoostingRegressor:
+    """scikit-learn's estimator of a learner, for columns of these names."""
+    if settings.learner == "forest":
+        return RandomForestRegressor(
+            n_estimators=settings.trees,
+            min_samples_leaf=settings.minimum_leaf,
+            max_features=settings.feature_share,
+            max_leaf_nodes=max(2, _MOST_LEAVES // settings.trees),
+            random_state=seed,
+        )
+    absolute, monotone = settings.learner == "boosting_absolute", "monotone" in settings.learner
+    return HistGradientBoostingRegressor(
+        loss="absolute_error" if absolute else "squared_error",
         max_iter=_BOOSTED_TREES,
         max_leaf_nodes=_BOOSTED_LEAVES,
         learning_rate=_LEARNING_RATE,
         min_samples_leaf=settings.minimum_leaf,
+        monotonic_cst=[_MONOTONE.get(name, 0) for name in names] if monotone else None,
         early_stopping=False,
         random_state=seed,
     )
-    # rows as the forest will compare them: in single precision
-    rows = matrix.astype(np.float32)
-    # tables are small: threads that wait for each other cost ten times what they save
-    with threadpool_limits(1, user_api="openmp"):
-        regressor.fit(rows, target, sample_weight=weights)
-    return forest_from_boosting(regressor)
 
 
 def _over(matrix: np.ndarray, name: str, peak: float | None) -> np.ndarray:

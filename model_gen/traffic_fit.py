@@ -17,7 +17,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from model_gen.forest_io import forest_from_tree
-from model_gen.layer_fit import row_weights
+from model_gen.learned import row_weights
 from model_gen.statistical import DEFAULT_FOREST, FEWEST_ROWS, ForestSettings, fit_forest
 from model_gen.tables import table_matrix, table_traffic
 from strata.execution import FEATURES

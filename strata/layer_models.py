@@ -1,26 +1,30 @@
 """Layer models: how long an executed layer takes, with all fitted parameters as plain data.
 
-Four kinds (ANNETTE, section 5.1): roofline (eq. 1), refined roofline (eqs. 2 and 4), statistical
-(eq. 5), mixed (eq. 6). Each reads a (rows, len(FEATURES)) matrix, columns in the order of
-`strata.execution.FEATURES`. An operation that has no operations to count (concat, transpose)
-has `peak_ops_per_s` None; its statistical efficiency then scales the bandwidth.
+Four kinds are ANNETTE's (section 5.1): roofline (eq. 1), refined roofline (eqs. 2 and 4),
+statistical (eq. 5), and its mixed model (eq. 6), here `mixed-annette`. `mixed` is ours: what is
+learned is a layer's time over the sum of the refined roofline's terms and a start. Each reads a
+(rows, len(FEATURES)) matrix, columns in the order of `strata.execution.FEATURES`. An operation
+that has no operations to count (concat, transpose) has `peak_ops_per_s` None; its statistical
+efficiency then scales the bandwidth.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+import functools
+from dataclasses import dataclass
 from math import isfinite
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from strata import equations
-from strata.errors import ArtefactError, SchemaError, StrataError, legal
+from strata.errors import SchemaError, legal
 from strata.execution import FEATURES
 from strata.forest import Forest
 
-KINDS = ("mixed", "statistical", "refined", "roofline")
+KINDS = ("mixed", "statistical", "refined", "roofline", "mixed-annette")
 # keeps a utilisation positive, as eq. 5 wants it, whatever a forest's leaves say
 MINIMUM_UTILISATION = 1e-9
+_LARGEST_RATIO = -np.log(MINIMUM_UTILISATION)
+_OPS, _BYTES = FEATURES.index("ops"), FEATURES.index("bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,10 +196,10 @@ class Statistical(_LayerModel):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Mixed(_LayerModel):
-    """Equation 6; the forest gives log(u_stat) of what u_eff leaves unexplained."""
+class MixedAnnette(_LayerModel):
+    """Equation 6 as the paper has it; the forest gives u_stat of what u_eff leaves unexplained."""
 
-    kind: ClassVar[str] = "mixed"
+    kind: ClassVar[str] = "mixed-annette"
 
     refined: Refined
     forest: Forest
@@ -210,12 +214,10 @@ class Mixed(_LayerModel):
         return self.refined.roofline
 
     def efficiency(self, matrix: np.ndarray) -> np.ndarray:
-        """u_eff u_stat of equation 6, (rows,), in (0, 1]; u_stat alone if it only moves data.
-
-        u_stat may exceed 1 where a layer escapes the unrolling (an image's three channels, for
-        which some arrays have another mode); the product, the share of the peak, may not.
-        """
-        u_stat = _u_stat(self.forest, self.feature_names, _checked(matrix))
+        """u_eff u_stat of equation 6, (rows,), in (0, 1]; u_stat alone if it only moves data."""
+        matrix = _checked(matrix)
+        u_stat = self.forest.predict(_select(matrix, self.feature_names))
+        u_stat = np.maximum(u_stat, MINIMUM_UTILISATION)
         product = u_stat if self.peaks.moves_only else self.refined.efficiency(matrix) * u_stat
         return np.minimum(product, 1.0)
 
@@ -223,7 +225,122 @@ class Mixed(_LayerModel):
         return _efficient_terms(matrix, self.peaks, self.efficiency(matrix))
 
 
-LayerModel = Roofline | Refined | Statistical | Mixed
+@dataclass(frozen=True, slots=True)
+class Additive:
+    """A refined roofline's terms, added: T = t0 + a f / (P u_eff) + (b D + c W) / B + d f_a / P.
+
+    W are the weights (elements): they may come over another way than activations do. f_a are the
+    operations of absorbed layers, which another engine may do than the root's. The roofline's
+    maximum hides the smaller term and what every layer costs before it works; what is left to be
+    learned over a sum is smaller. `start_s` in seconds, scales at least 0.
+    """
+
+    refined: Refined
+    start_s: float
+    compute_scale: float
+    memory_scale: float
+    weight_scale: float
+    absorbed_scale: float
+
+    def __post_init__(self) -> None:
+        values = self.coefficients
+        if not all(_is_number(value) and value >= 0 for value in values) or not any(values):
+            raise SchemaError(
+                f"additive base: start and scales are {values}, must be numbers of at least 0, "
+                "one of them above 0"
+            )
+
+    def time_s(self, matrix: np.ndarray) -> np.ndarray:
+        """Seconds, (rows,)."""
+        # row by row alike: a matrix product rounds differently in another batch
+        terms = additive_terms(matrix, self.refined) * np.array(self.coefficients)
+        return functools.reduce(np.add, terms.T)
+
+    @property
+    def coefficients(self) -> tuple[float, ...]:
+        """Start and scales, in the order of `additive_terms`."""
+        scales = (self.compute_scale, self.memory_scale, self.weight_scale, self.absorbed_scale)
+        return self.start_s, *scales
+
+
+def additive_terms(matrix: np.ndarray, refined: Refined) -> np.ndarray:
+    """(rows, 5): one; a refined roofline's terms, weights and absorbed operations alone, in s."""
+    roofline = refined.roofline
+    compute_s = _compute_s(matrix, roofline, refined.efficiency(matrix))
+    weights_s = _select(matrix, ("weight_elements",))[:, 0] / (roofline.peak_bytes_per_s or np.inf)
+    outputs = _select(matrix, ("batch", "filters", "output_height", "output_width")).prod(axis=1)
+    macs, of_root = _select(matrix, ("macs", "macs_per_output")).T
+    absorbed_ops = 2 * np.maximum(macs - of_root * outputs, 0.0)
+    absorbed_s = absorbed_ops / (roofline.peak_ops_per_s or np.inf)
+    memory_s = _memory_s(matrix, roofline)
+    return np.column_stack([np.ones(len(matrix)), compute_s, memory_s, weights_s, absorbed_s])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mixed(_LayerModel):
+    """A base of known form times what was learned: T = T_base exp(g), never below both roofs.
+
+    The forest gives g from the columns `feature_names`: features, and tiles and remainders of the
+    dimensions that the base unrolls (`tile_names`). `ceiling` are the highest performance and
+    bandwidth of any row: the maximum with its roofs is always taken.
+    """
+
+    kind: ClassVar[str] = "mixed"
+
+    base: Additive
+    ceiling: Roofline
+    forest: Forest
+    feature_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        known = (*FEATURES, *tile_names(self.base.refined.unrolling))
+        _check_forest(self.forest, self.feature_names, known)
+
+    @property
+    def peaks(self) -> Roofline:
+        """The roofline that nothing exceeds."""
+        return self.ceiling
+
+    def efficiency(self, matrix: np.ndarray) -> np.ndarray:
+        """Share of the highest peak attained, (rows,), in (0, 1]."""
+        return np.maximum(self.utilisation(matrix), MINIMUM_UTILISATION)
+
+    def _terms(self, matrix: np.ndarray) -> _Terms:
+        columns = mixed_columns(matrix, self.base.refined.unrolling, self.feature_names)
+        learned = np.clip(self.forest.predict(columns), -_LARGEST_RATIO, _LARGEST_RATIO)
+        learned_s = self.base.time_s(matrix) * np.exp(learned)
+        compute_s, memory_s = _compute_s(matrix, self.ceiling), _memory_s(matrix, self.ceiling)
+        # a row without work takes the floor, as under every kind
+        works = (compute_s > 0) | (memory_s > 0)
+        longest = np.maximum(compute_s, np.where(works, learned_s, 0.0))
+        return _Terms(longest, memory_s, self.ceiling.floor_s)
+
+
+def tile_names(unrolling: tuple[Unrolling, ...]) -> tuple[str, ...]:
+    """Names of the columns that say how an extent x fills an array of size s: see `tiles`."""
+    names = ((f"{each.feature}_tiles", f"{each.feature}_remainder") for each in unrolling)
+    return tuple(name for pair in names for name in pair)
+
+
+def tiles(matrix: np.ndarray, unrolling: tuple[Unrolling, ...]) -> np.ndarray:
+    """(rows, 2 len(unrolling)): ceil(x/s) and what x leaves over, (x mod s)/s, of equation 4."""
+    columns = []
+    for each in unrolling:
+        steps = matrix[:, FEATURES.index(each.feature)] / each.size
+        columns += [np.ceil(steps), steps % 1.0]
+    return np.column_stack(columns) if columns else np.empty((len(matrix), 0))
+
+
+def mixed_columns(
+    matrix: np.ndarray, unrolling: tuple[Unrolling, ...], names: tuple[str, ...]
+) -> np.ndarray:
+    """(rows, len(names)) columns that the mixed model's trees read."""
+    everything = np.column_stack([matrix, tiles(matrix, unrolling)])
+    known = (*FEATURES, *tile_names(unrolling))
+    return everything[:, [known.index(name) for name in names]]
+
+
+LayerModel = Roofline | Refined | Statistical | Mixed | MixedAnnette
 
 
 def _checked(matrix: np.ndarray) -> np.ndarray:
@@ -246,12 +363,12 @@ def _select(matrix: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
 
 def _compute_s(matrix: np.ndarray, peaks: Roofline, u: np.ndarray | float = 1.0) -> np.ndarray:
     peak = np.inf if peaks.peak_ops_per_s is None else peaks.peak_ops_per_s
-    return equations.compute_time_s(matrix[:, FEATURES.index("ops")], peak, u)
+    return equations.compute_time_s(matrix[:, _OPS], peak, u)
 
 
 def _memory_s(matrix: np.ndarray, peaks: Roofline, u: np.ndarray | float = 1.0) -> np.ndarray:
     peak = np.inf if peaks.peak_bytes_per_s is None else peaks.peak_bytes_per_s
-    return equations.memory_time_s(matrix[:, FEATURES.index("bytes")], peak, u)
+    return equations.memory_time_s(matrix[:, _BYTES], peak, u)
 
 
 def _efficient_terms(matrix: np.ndarray, peaks: Roofline, u: np.ndarray) -> _Terms:
@@ -269,64 +386,14 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
-def _known_features(what: str, names: tuple[str, ...]) -> None:
+def _known_features(what: str, names: tuple[str, ...], known: tuple[str, ...] = FEATURES) -> None:
     for name in names:
-        if name not in FEATURES:
-            raise SchemaError(f"{what}: unknown feature {name!r}, legal: {legal(FEATURES)}")
+        if name not in known:
+            raise SchemaError(f"{what}: unknown feature {name!r}, legal: {legal(known)}")
 
 
-def _check_forest(forest: Forest, names: tuple[str, ...]) -> None:
-    _known_features("forest", names)
+def _check_forest(
+    forest: Forest, names: tuple[str, ...], known: tuple[str, ...] = FEATURES
+) -> None:
+    _known_features("forest", names, known)
     forest.check(len(names))
-
-
-def layer_model_to_dict(model: LayerModel, store: Callable[[Forest], str]) -> dict[str, Any]:
-    """A JSON-ready dict; `store` takes each forest and returns the name to refer to it by."""
-    match model:
-        case Roofline():
-            return {"kind": model.kind, **asdict(model)}
-        case Refined():
-            return {
-                "kind": model.kind,
-                "roofline": asdict(model.roofline),
-                "unrolling": [asdict(each) for each in model.unrolling],
-            }
-        case Statistical():
-            below: dict[str, Any] = {"roofline": asdict(model.roofline)}
-        case Mixed():
-            below = {"refined": layer_model_to_dict(model.refined, store)}
-    names = list(model.feature_names)
-    return {"kind": model.kind, **below, "forest": store(model.forest), "feature_names": names}
-
-
-def layer_model_from_dict(data: object, forests: Mapping[str, Forest], where: str) -> LayerModel:
-    """The model written by `layer_model_to_dict`; ArtefactError names `where` and what is wrong."""
-    try:
-        return _from_dict(data, forests)
-    except KeyError as error:
-        raise ArtefactError(f"{where}: lacks or refers to unknown {error}") from None
-    except (StrataError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ArtefactError(f"{where}: {error}") from None
-
-
-def _from_dict(data: Any, forests: Mapping[str, Forest]) -> LayerModel:
-    if not isinstance(data, dict) or data.get("kind") not in KINDS:
-        kind = data.get("kind") if isinstance(data, dict) else data
-        raise ArtefactError(f"unknown kind of layer model {kind!r}, legal: {legal(KINDS)}")
-    match data["kind"]:
-        case "roofline":
-            return _roofline({name: data[name] for name in data if name != "kind"})
-        case "refined":
-            unrolling = tuple(Unrolling(**each) for each in data["unrolling"])
-            return Refined(_roofline(data["roofline"]), unrolling)
-    forest, names = forests[data["forest"]], tuple(data["feature_names"])
-    if data["kind"] == "statistical":
-        return Statistical(_roofline(data["roofline"]), forest, names)
-    refined = _from_dict(data["refined"], forests)
-    if not isinstance(refined, Refined):
-        raise ArtefactError(f"a mixed model stands on a {refined.kind} model, must be refined")
-    return Mixed(refined, forest, names)
-
-
-def _roofline(data: Any) -> Roofline:
-    return Roofline(**data)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from strata.equations import utilisation, utilisation_refined
 from strata.execution import FEATURES
 from strata.forest import Forest
-from strata.layer_models import Mixed, Refined, Roofline, Statistical, Unrolling
+from strata.layer_models import Additive, Mixed, Refined, Roofline, Statistical, Unrolling
 
 extents = st.integers(1, 4096)
 counts = st.integers(0, 10**13)
@@ -51,7 +51,9 @@ def stacks(draw):
         roots=np.array([0]),
     )
     name = draw(st.sampled_from(FEATURES))
-    mixed, statistical = Mixed(refined, forest, (name,)), Statistical(roofline, forest, (name,))
+    scales = draw(st.tuples(*5 * [st.floats(0, 10)]).filter(any))
+    mixed = Mixed(Additive(refined, *scales), roofline, forest, (name,))
+    statistical = Statistical(roofline, forest, (name,))
     return roofline, refined, statistical, mixed
 
 

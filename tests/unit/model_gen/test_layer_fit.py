@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 
 from model_gen.layer_fit import fit_layer_models
+from model_gen.learned import fit_additive, fit_models, paper_rows
 from model_gen.statistical import LEARNERS, ForestSettings, efficiency, fit_forest
 from model_gen.tables import table_matrix
 from model_gen.unrolling import UnrollingFit
 from strata.errors import FitError
 from strata.execution import FEATURES
-from strata.layer_models import Refined, Roofline, Unrolling
+from strata.layer_models import KINDS, Refined, Roofline, Unrolling
 
 SMALL = ForestSettings(trees=8)
 
@@ -37,7 +38,7 @@ def matrix(values: pd.DataFrame) -> np.ndarray:
 
 def test_all_kinds_and_metrics():
     result = fit(table())
-    assert set(result.models) == {"roofline", "refined", "statistical", "mixed"}
+    assert set(result.models) == set(KINDS)
     assert result.metrics["rows"] == 60
     assert result.metrics["folds"] == 5
     for metric in ("mape_percent", "sum_error_percent"):
@@ -105,9 +106,35 @@ def test_unidentified_dimensions_are_left_out_and_noted():
     assert any("no unrolling of channels: no evidence" in note for note in result.notes)
 
 
-def test_without_unrolling_mixed_and_statistical_share_a_forest():
-    models = fit(table()).models
-    assert models["mixed"].forest is models["statistical"].forest
+def test_the_papers_mixed_model_is_fitted_to_isolated_kernels_of_data_set_1():
+    values = pd.concat([table(rows=60), table(rows=60, seed=1)], ignore_index=True)
+    values["benchmark"] = "convolution"
+    values["data_set"] = ["aligned"] * 60 + ["noisy"] * 60
+    chosen = paper_rows(values)
+    assert set(chosen["data_set"]) == {"aligned"}
+    assert len(chosen) == 60
+    # too few aligned rows: all isolated ones; none of them: all rows
+    values["data_set"] = "noisy"
+    assert len(paper_rows(values)) == 120
+    assert len(paper_rows(values.assign(benchmark="cells"))) == 120
+
+
+def test_streamed_layers_learn_the_arrays_peak_from_those_beside_them():
+    plain, streamed = table(rows=60), table(rows=60, seed=1)
+    streamed["time_s"] *= 50
+    alone = fit_models(streamed, ()).peaks.ceiling.peak_ops_per_s
+    beside = fit_models(streamed, (), beside=plain).peaks.ceiling.peak_ops_per_s
+    assert beside == fit_models(plain, ()).peaks.ceiling.peak_ops_per_s > alone
+
+
+def test_start_and_scales_of_a_machine_that_adds_come_back():
+    values = table(rows=200)
+    roofline = Roofline(1e12, 1e10, 1e-6)
+    matrix_of = table_matrix(values)
+    truth = 5e-6 + 1.5 * matrix_of[:, FEATURES.index("ops")] / 1e12
+    truth += 0.5 * matrix_of[:, FEATURES.index("bytes")] / 1e10
+    found = fit_additive(values.assign(time_s=truth), Refined(roofline))
+    assert found.time_s(matrix_of) == pytest.approx(truth, rel=1e-6)
 
 
 def test_constant_features_are_dropped():
@@ -173,11 +200,11 @@ def test_boosting_follows_steps_more_closely_than_a_forest():
     for learner in LEARNERS:
         settings = ForestSettings(learner=learner)
         models = fit_layer_models(known, "convolution", (), 0, settings).models
-        assert set(models) == {"roofline", "refined", "statistical", "mixed"}
+        assert set(models) == set(KINDS)
         found = models["mixed"].time_s(matrix(unseen))
         errors[learner] = float(np.mean(np.abs(found / unseen["time_s"] - 1)))
     assert errors["boosting"] < 0.7 * errors["forest"]
-    assert errors["boosting"] < 0.05
+    assert errors["boosting"] < 0.08
 
 
 def test_boosting_twice_is_boosting_once():

@@ -8,29 +8,36 @@ import pytest
 from strata.errors import ArtefactError, SchemaError
 from strata.execution import FEATURES
 from strata.forest import Forest
+from strata.layer_model_json import layer_model_from_dict, layer_model_to_dict
 from strata.layer_models import (
     KINDS,
+    Additive,
     Mixed,
+    MixedAnnette,
     Refined,
     Roofline,
     Statistical,
     Unrolling,
-    layer_model_from_dict,
-    layer_model_to_dict,
 )
 
 ROOFLINE = Roofline(1e12, 1e10, 5e-6)
 REFINED = Refined(ROOFLINE, (Unrolling("channels", 16, 0.0),))
 
 
+def always(value: float) -> Forest:
+    """A forest that always answers the value."""
+    one = np.array([-1])
+    return Forest(one, np.zeros(1), one, one, np.array([value]), np.array([0]))
+
+
 def leaf(u: float) -> Forest:
     """A forest that always answers log(u)."""
-    one = np.array([-1])
-    return Forest(one, np.zeros(1), one, one, np.log([u]), np.array([0]))
+    return always(float(np.log(u)))
 
 
 STATISTICAL = Statistical(ROOFLINE, leaf(0.1), ("ops",))
-MIXED = Mixed(REFINED, leaf(0.5), ("ops", "bytes"))
+ANNETTE = MixedAnnette(REFINED, always(0.5), ("ops", "bytes"))
+MIXED = Mixed(Additive(REFINED, 1e-4, 1.0, 1.0, 0.0, 0.0), ROOFLINE, leaf(2.0), ("channels_tiles",))
 
 
 def rows(*values: dict[str, float]) -> np.ndarray:
@@ -50,7 +57,7 @@ NOTHING = rows({"ops": 0, "bytes": 0})
         (ROOFLINE, [2e-3, 5e-3], [1, 1]),
         (REFINED, [2e-3 / 0.75, 5e-3], [0.75, 0.75]),
         (STATISTICAL, [2e-2, 5e-3], [0.1, 0.1]),
-        (MIXED, [2e-3 / 0.375, 5e-3], [0.375, 0.375]),
+        (ANNETTE, [2e-3 / 0.375, 5e-3], [0.375, 0.375]),
     ],
 )
 def test_worked_layers(model, times, efficiencies):
@@ -61,7 +68,50 @@ def test_worked_layers(model, times, efficiencies):
     assert model.utilisation(LAYERS) == pytest.approx([2e-3 / times[0], 0.02])
 
 
-@pytest.mark.parametrize("model", [ROOFLINE, REFINED, STATISTICAL, MIXED])
+def test_the_mixed_model_scales_a_sum():
+    # twice (0.1 ms + 2 ms / 0.75 + 0.1 ms) and twice (0.1 ms + 0.1 ms / 0.75 + 5 ms)
+    times = [2 * (1e-4 + 2e-3 / 0.75 + 1e-4), 2 * (1e-4 + 1e-4 / 0.75 + 5e-3)]
+    assert MIXED.time_s(LAYERS) == pytest.approx(times)
+    assert MIXED.efficiency(LAYERS) == pytest.approx([2e-3 / times[0], 1e-4 / times[1]])
+
+
+def test_weights_may_cost_more_than_other_bytes():
+    base = Additive(REFINED, 0.0, 0.0, 1.0, 9.0, 0.0)
+    # 1e6 bytes at 1e10 B/s, and 9 times 2e5 weights at the same rate
+    layer = rows({"ops": 1.0, "bytes": 1e6, "weight_elements": 2e5})
+    assert base.time_s(layer) == pytest.approx([1e-4 + 9 * 2e-5])
+
+
+def test_absorbed_work_may_run_on_another_engine():
+    base = Additive(REFINED, 0.0, 0.0, 0.0, 0.0, 4.0)
+    # 8 outputs of 1e6 MACs each by the root; 1e6 more MACs were absorbed: 2e6 ops at 1e12
+    layer = rows({"filters": 8, "macs": 9e6, "macs_per_output": 1e6, "ops": 2e7})
+    assert base.time_s(layer) == pytest.approx([4 * 2e-6])
+
+
+def test_the_mixed_model_never_falls_below_a_roof():
+    fast = Mixed(Additive(REFINED, 0.0, 1.0, 0.0, 0.0, 0.0), ROOFLINE, leaf(1e-6), ("ops",))
+    assert fast.time_s(LAYERS) == pytest.approx([2e-3, 5e-3])
+
+
+def test_trees_of_the_mixed_model_see_how_an_extent_fills_the_array():
+    # 33 channels on 16: three tiles, one channel over
+    one = np.array([0, -1, -1])
+    forest = Forest(
+        one,
+        np.array([0.1, 0.0, 0.0]),
+        np.array([1, -1, -1]),
+        np.array([2, -1, -1]),
+        np.array([0.0, 0.0, np.log(3.0)]),
+        np.array([0]),
+    )
+    base = Additive(Refined(ROOFLINE, (Unrolling("channels", 16, 1.0),)), 0.0, 1.0, 0.0, 0.0, 0.0)
+    model = Mixed(base, ROOFLINE, forest, ("channels_remainder",))
+    layers = rows({"ops": 2e9, "channels": 32}, {"ops": 2e9, "channels": 36})
+    assert model.time_s(layers) == pytest.approx([2e-3, 6e-3])
+
+
+@pytest.mark.parametrize("model", [ROOFLINE, REFINED, STATISTICAL, ANNETTE, MIXED])
 def test_a_row_without_work_takes_the_floor_and_never_zero(model):
     assert model.time_s(NOTHING) == pytest.approx([5e-6])
 
@@ -71,7 +121,7 @@ def test_operations_that_only_move_data_scale_the_bandwidth():
     # 1e6 bytes at 1e10 B/s take 0.1 ms; at 10% of that, 1 ms
     layer = rows({"ops": 0, "bytes": 1e6})
     assert Statistical(roofline, leaf(0.1), ("ops",)).time_s(layer) == pytest.approx([1e-3])
-    mixed = Mixed(Refined(roofline, REFINED.unrolling), leaf(0.1), ("ops",))
+    mixed = MixedAnnette(Refined(roofline, REFINED.unrolling), always(0.1), ("ops",))
     assert mixed.time_s(layer) == pytest.approx([1e-3])
     assert mixed.bound(layer).tolist() == ["memory"]
     assert mixed.utilisation(layer) == pytest.approx([0.1])
@@ -86,7 +136,7 @@ def test_operations_that_only_move_data_scale_the_bandwidth():
         (rows({}, {"bytes": -1.0}), "bytes of row 1 is -1.0"),
     ],
 )
-@pytest.mark.parametrize("model", [ROOFLINE, REFINED, STATISTICAL, MIXED])
+@pytest.mark.parametrize("model", [ROOFLINE, REFINED, STATISTICAL, ANNETTE, MIXED])
 def test_unusable_matrix_is_refused(model, matrix, named):
     with pytest.raises(SchemaError, match=named):
         model.time_s(matrix)
@@ -103,6 +153,10 @@ def test_unusable_matrix_is_refused(model, matrix, named):
         lambda: Unrolling("channels", 0, 0.5),
         lambda: Unrolling("channels", 16, 1.5),
         lambda: Statistical(ROOFLINE, leaf(0.5), ("colour",)),
+        lambda: Additive(REFINED, -1.0, 1.0, 1.0, 1.0, 1.0),
+        lambda: Additive(REFINED, 0.0, 0.0, 0.0, 0.0, 0.0),
+        lambda: Additive(REFINED, 0.0, float("nan"), 1.0, 0.0, 0.0),
+        lambda: Mixed(MIXED.base, ROOFLINE, leaf(1.0), ("filters_tiles",)),
     ],
 )
 def test_parameters_outside_their_domain_are_refused(make):
@@ -110,7 +164,7 @@ def test_parameters_outside_their_domain_are_refused(make):
         make()
 
 
-@pytest.mark.parametrize("model", [ROOFLINE, REFINED, STATISTICAL, MIXED])
+@pytest.mark.parametrize("model", [ROOFLINE, REFINED, STATISTICAL, ANNETTE, MIXED])
 def test_json_form_gives_the_model_back(model):
     forests: dict[str, Forest] = {}
 
@@ -150,4 +204,4 @@ def test_malformed_json_form_is_one_line(data):
 
 
 def test_kinds_are_those_of_the_models():
-    assert set(KINDS) == {model.kind for model in (ROOFLINE, REFINED, STATISTICAL, MIXED)}
+    assert set(KINDS) == {model.kind for model in (ROOFLINE, REFINED, STATISTICAL, ANNETTE, MIXED)}

@@ -1,0 +1,193 @@
+"""All kinds of layer models from one table (ANNETTE, section 5.1, and our mixed model)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import nnls
+
+from model_gen.peaks import Peaks, fit_peaks
+from model_gen.statistical import (
+    DEFAULT_FOREST,
+    FEWEST_ROWS,
+    ForestFit,
+    ForestSettings,
+    efficiency,
+    fit_columns,
+    fit_forest,
+    has_target,
+)
+from model_gen.tables import MULTI_LAYER, table_matrix, table_times
+from strata.execution import FEATURES, OWN_FEATURES
+from strata.layer_models import (
+    KINDS,
+    MINIMUM_UTILISATION,
+    Additive,
+    LayerModel,
+    Mixed,
+    MixedAnnette,
+    Refined,
+    Roofline,
+    Statistical,
+    Unrolling,
+    additive_terms,
+    mixed_columns,
+    tile_names,
+)
+
+# Layers of multi-layer benchmarks stand as they do in networks: caches are used by others, layouts
+# and neighbours vary. Kernels that run again and again alone fill the space between them.
+_KERNEL_WEIGHT = 0.3
+# The paper's features are a layer's parameters and work; alignments are ours.
+_PAPER_FEATURES = tuple(name for name in OWN_FEATURES if not name.endswith("_alignment"))
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Models by kind, the peaks below them, and by kind the share of rows with u above 1."""
+
+    models: dict[str, LayerModel]
+    peaks: Peaks
+    above_one_share: dict[str, float]
+
+
+def row_weights(table: pd.DataFrame) -> np.ndarray:
+    """(rows,) weights: those of isolated kernels are a tenth of those inside networks."""
+    return np.where(_inside(table), 1.0, _KERNEL_WEIGHT)
+
+
+def _inside(table: pd.DataFrame) -> np.ndarray:
+    """(rows,) booleans: rows of multi-layer benchmarks; all where the table does not say."""
+    if "benchmark" not in table.columns:
+        return np.ones(len(table), dtype=bool)
+    return table["benchmark"].isin(MULTI_LAYER).to_numpy()
+
+
+def fit_models(
+    table: pd.DataFrame,
+    dimensions: tuple[Unrolling, ...],
+    seed: int = 0,
+    settings: ForestSettings = DEFAULT_FOREST,
+    kinds: Sequence[str] = KINDS,
+    beside: pd.DataFrame | None = None,
+) -> Fitted:
+    """Fit the kinds asked for; those that learn need enough rows with work, the roofline none.
+
+    `beside` are rows of the same operation in its ordinary way where `table` holds those with
+    weights that are fetched in every run: the array is the same, and rows that wait for weights do
+    not show its peak.
+    """
+    peaks = fit_peaks(table, dimensions=dimensions)
+    if beside is not None:
+        peaks = _on_the_same_array(peaks, fit_peaks(beside, dimensions=dimensions))
+    roofline = peaks.roofline
+    models: dict[str, LayerModel] = {Roofline.kind: roofline}
+    known = has_target(table_matrix(table), roofline)
+    if known.sum() < FEWEST_ROWS:
+        return Fitted(models, peaks, {})
+    rows = table[known]
+    models[Refined.kind] = Refined(roofline, dimensions)
+    above: dict[str, float] = {}
+    if Statistical.kind in kinds:
+        models[Statistical.kind] = _statistical(rows, peaks, seed, settings)
+    if Mixed.kind in kinds:
+        models[Mixed.kind] = _mixed(rows, peaks, dimensions, seed, settings)
+        reached = Refined(peaks.ceiling, dimensions)
+        utilisation = efficiency(table_matrix(rows), table_times(rows), reached)
+        above[Mixed.kind] = float(np.mean(utilisation > 1.0))
+    if MixedAnnette.kind in kinds:
+        models[MixedAnnette.kind] = _annette(rows, peaks, dimensions, seed, settings)
+    return Fitted({kind: models[kind] for kind in KINDS if kind in models}, peaks, above)
+
+
+def _on_the_same_array(peaks: Peaks, others: Peaks) -> Peaks:
+    """Peaks with the higher performance of two sets of rows."""
+
+    def faster(one: Roofline, other: Roofline) -> Roofline:
+        if one.peak_ops_per_s is None or other.peak_ops_per_s is None:
+            return one
+        return replace(one, peak_ops_per_s=max(one.peak_ops_per_s, other.peak_ops_per_s))
+
+    return replace(
+        peaks,
+        roofline=faster(peaks.roofline, others.roofline),
+        ceiling=faster(peaks.ceiling, others.ceiling),
+    )
+
+
+def _statistical(
+    rows: pd.DataFrame, peaks: Peaks, seed: int, settings: ForestSettings
+) -> Statistical:
+    """Equation 5 by a random forest of log(u), whatever learner the mixed model takes."""
+    matrix = table_matrix(rows)
+    # efficiencies are shares of the true maxima, so that none of them is above 1
+    target = efficiency(matrix, table_times(rows), Refined(peaks.ceiling))
+    forest = replace(settings, learner="forest")
+    found = fit_forest(matrix, target, seed, forest, row_weights(rows))
+    return Statistical(peaks.ceiling, found.forest, found.feature_names)
+
+
+def _mixed(
+    rows: pd.DataFrame,
+    peaks: Peaks,
+    dimensions: tuple[Unrolling, ...],
+    seed: int,
+    settings: ForestSettings,
+) -> Mixed:
+    """The learner on the logarithm of the time over the additive refined roofline's."""
+    base = fit_additive(rows, Refined(peaks.roofline, dimensions))
+    matrix = table_matrix(rows)
+    names = (*FEATURES, *tile_names(dimensions))
+    target = np.log(table_times(rows) / base.time_s(matrix))
+    columns = mixed_columns(matrix, dimensions, names)
+    found = fit_columns(columns, names, target, seed, settings, row_weights(rows))
+    return Mixed(base, peaks.ceiling, found.forest, found.feature_names)
+
+
+def fit_additive(rows: pd.DataFrame, refined: Refined) -> Additive:
+    """Start and scales by non-negative least squares of relative errors."""
+    weights = np.sqrt(row_weights(rows))
+    terms = additive_terms(table_matrix(rows), refined)
+    # what never changes cannot be told from the start; of rows all alike only the work is scaled
+    told = np.ptp(terms, axis=0) > 1e-6 * terms.max(axis=0)
+    told[0] = told.any()
+    if not told.any():
+        told[2 if refined.roofline.moves_only else 1] = True
+    relative = terms[:, told] / table_times(rows)[:, None]
+    scale = np.maximum(np.linalg.norm(relative, axis=0), 1e-300)  # seconds are few, ratios are not
+    found, _ = nnls(relative / scale * weights[:, None], weights)
+    coefficients = np.zeros(len(told))
+    coefficients[told] = found / scale
+    return Additive(refined, *(float(value) for value in coefficients))
+
+
+def _annette(
+    rows: pd.DataFrame,
+    peaks: Peaks,
+    dimensions: tuple[Unrolling, ...],
+    seed: int,
+    settings: ForestSettings,
+) -> MixedAnnette:
+    """Equation 6 as in the paper: a forest of u itself, from isolated kernels of data set 1."""
+    rows = paper_rows(rows)
+    refined = Refined(peaks.ceiling, dimensions)
+    matrix = table_matrix(rows)
+    columns = matrix[:, [FEATURES.index(name) for name in _PAPER_FEATURES]]
+    target = np.clip(efficiency(matrix, table_times(rows), refined), MINIMUM_UTILISATION, 1.0)
+    forest = replace(settings, learner="forest")
+    found: ForestFit = fit_columns(columns, _PAPER_FEATURES, target, seed, forest)
+    return MixedAnnette(refined, found.forest, found.feature_names)
+
+
+def paper_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """What the paper's statistical models are fitted to: isolated kernels with u_eff = 1.
+
+    Where too few are, all isolated kernels; where an operation has no benchmark of its own, all.
+    """
+    isolated = rows[~_inside(rows)]
+    if "data_set" in rows.columns:
+        aligned = isolated[isolated["data_set"] == "aligned"]
+        if len(aligned) >= FEWEST_ROWS:
+            return aligned
+    return isolated if len(isolated) >= FEWEST_ROWS else rows
