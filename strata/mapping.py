@@ -28,7 +28,7 @@ from strata.execution import ExecutedLayer, make_executed
 from strata.forest import Forest, concatenate, tree_value
 from strata.graph import Graph
 from strata.layer import Layer, make_layer
-from strata.placement import PADDINGS, PLACEMENT_FEATURES, Memory, place
+from strata.placement import PLACEMENT_FEATURES, Memory, place
 from strata.stride_moving import move_strides
 
 
@@ -241,8 +241,10 @@ def _memory(data: Any) -> Memory | None:
         memory = Memory(**data)
         sizes = (memory.capacity_bytes, memory.activation_bytes)
         legal_sizes = all(isinstance(size, float) and 0 <= size < inf for size in sizes)
-        if not legal_sizes or memory.padding not in PADDINGS:
-            raise ValueError(f"sizes {sizes}, padding {memory.padding}")
+        counts = (memory.padding, memory.channel_padding, memory.banks)
+        legal_counts = all(type(count) is int and count >= 1 for count in counts)
+        if not (legal_sizes and legal_counts and memory.bytes_per_filter >= 0):
+            raise ValueError(f"sizes {sizes}, padding, channel padding and banks {counts}")
     except (TypeError, ValueError) as error:
         raise ArtefactError(f"the mapping model's memory is malformed: {error}") from None
     return memory

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
+import numpy as np
+
 from strata.execution import OWN_FEATURES, PLACEMENTS, ExecutedLayer, features, geometry
 from strata.forest import Forest, tree_value
 
@@ -36,21 +38,49 @@ PLACEMENT_FEATURES: tuple[str, ...] = (
 )
 
 
+# The columns of a placement row that say what a layer stores.
+_STORED = ("weight_bytes_1", "filters", "channels", "groups", "kernel_height", "kernel_width")
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """How an on-chip memory takes weights; what it does not take is fetched in every run.
 
     Layers are served the largest first, or in their order; one that does not fit is skipped and
-    the next is tried. Weights are rounded up to `padding` filters. `capacity_bytes` shrinks by
-    what the network's largest working set takes beyond `activation_bytes`.
+    the next is tried. Weights are rounded up to `padding` filters and `channel_padding` channels,
+    and each filter takes `bytes_per_filter` more (biases, scales). The memory may consist of
+    several `banks`, filled evenly: the weights of one tap of `padding` filters lie in one of them.
+    `capacity_bytes` shrinks by what the network's largest working set takes beyond
+    `activation_bytes`.
     """
 
     capacity_bytes: float
     activation_bytes: float
     padding: int
     largest_first: bool
+    channel_padding: int = 1
+    bytes_per_filter: int = 0
+    banks: int = 1
 
-    def fetched(self, sizes: Sequence[float], working_set_bytes: float) -> list[bool]:
+    def stored(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Bytes that each layer stores and into how many pieces they are cut, (layers,) each.
+
+        `rows` is (layers, len(PLACEMENT_FEATURES)); layers without weights store nothing.
+        """
+        columns = [PLACEMENT_FEATURES.index(name) for name in _STORED]
+        weights, filters, channels, groups, height, width = rows[:, columns].T
+        filters, depth = np.maximum(filters, 1), np.maximum(channels / np.maximum(groups, 1), 1)
+        blocks = np.ceil(filters / self.padding)
+        padded = blocks * self.padding
+        # a depthwise filter has one channel, which no array pads
+        deep = np.where(depth > 1, np.ceil(depth / self.channel_padding) * self.channel_padding, 1)
+        sizes = weights * (padded / filters) * (deep / np.where(depth > 1, depth, 1))
+        sizes = np.where(weights > 0, sizes + self.bytes_per_filter * padded, 0.0)
+        return sizes, blocks * np.maximum(height * width, 1)
+
+    def fetched(
+        self, sizes: Sequence[float], pieces: Sequence[float], working_set_bytes: float
+    ) -> list[bool]:
         """Whether each layer's weights (bytes, 0 for none) are fetched in every run."""
         free = self.capacity_bytes - max(working_set_bytes - self.activation_bytes, 0.0)
         order = range(len(sizes))
@@ -58,7 +88,10 @@ class Memory:
             order = sorted(order, key=lambda i: -sizes[i])  # type: ignore[assignment]
         outside = [False] * len(sizes)
         for i in order:
-            outside[i] = sizes[i] > 0 and sizes[i] > free
+            if sizes[i] <= 0:
+                continue
+            room = self.banks * (free * pieces[i] // (self.banks * sizes[i]))
+            outside[i] = room < pieces[i] if self.banks > 1 else sizes[i] > free
             if not outside[i]:
                 free -= sizes[i]
         return outside
@@ -115,11 +148,10 @@ class Surroundings:
 
     def stream(self, placed: Sequence[ExecutedLayer], memory: Memory) -> tuple[ExecutedLayer, ...]:
         """The layers with those streamed whose weights the memory does not take."""
-        column = len(_CLAIMS) * PADDINGS.index(memory.padding)
-        sizes = [
-            0 if layer.placement == "host" else self._claims[layer.name][column] for layer in placed
-        ]
-        fetched = memory.fetched(sizes, self._working_set)
+        rows = np.array([self.row(layer) for layer in placed], dtype=np.float64)
+        sizes, pieces = memory.stored(rows.reshape(-1, len(PLACEMENT_FEATURES)))
+        held = [layer.placement != "host" for layer in placed]
+        fetched = memory.fetched((sizes * held).tolist(), pieces.tolist(), self._working_set)
         return tuple(
             replace(layer, placement="streamed") if out else layer
             for layer, out in zip(placed, fetched, strict=True)
