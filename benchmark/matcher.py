@@ -10,7 +10,14 @@ from dataclasses import dataclass, field, replace
 from math import prod
 
 from strata import operations as op
-from strata.edges import Context, boundary_edges, boundary_features, candidate_edges, edge_features
+from strata.edges import (
+    Context,
+    Edge,
+    boundary_edges,
+    boundary_features,
+    candidate_edges,
+    edge_features,
+)
 from strata.errors import MatchError
 from strata.execution import ExecutedLayer, make_executed
 from strata.graph import Graph
@@ -43,11 +50,12 @@ class MatchedLayer:
 
 @dataclass(frozen=True, slots=True)
 class EdgeRow:
-    """One decision of the toolchain: the pair's key, what it decided, the edge's features."""
+    """One decision of the toolchain: the pair's key, what it decided, the edge and its features."""
 
     key: str
     flag: str
     features: tuple[float, ...]
+    edge: Edge | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +183,7 @@ def _decisions(
             flag = FUSED if owner[edge.producer.name] is mine else NOT_FUSED
             if edge.producer.name in undecided.get(layer.name, ()):
                 flag = POSSIBLY_FUSED
-            rows.append(EdgeRow(edge.key, flag, tuple(edge_features(context, edge))))
+            rows.append(EdgeRow(edge.key, flag, tuple(edge_features(context, edge)), edge))
             group = id(owner[edge.producer.name])
             following[group].append((layer.name, layer.operation, flag))
         partial[id(mine)].append(layer)
@@ -230,6 +238,7 @@ def _insertion_rows(
             key,
             FUSED if edge.producer.name in inserted else NOT_FUSED,
             tuple(boundary_features(context, edge)),
+            edge,
         )
         for key, edge in boundary_edges(context, groups)
     ]
