@@ -1,5 +1,6 @@
 """Layer tables as the benchmark writes them: one row per executed layer of one operation."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ OPTIONAL = (
     "network",
     "sweep",
     "sweep_group",
+    "data_set",
     "layer",
     "kind",
     "other_core_load",
@@ -28,16 +30,20 @@ OPTIONAL = (
 )
 
 
-def read_table(path: str | Path) -> pd.DataFrame:
-    """The table of a Parquet file, checked by `check_table`; ArtefactError if it is unreadable."""
+def read_parquet(path: str | Path, what: str) -> pd.DataFrame:
+    """A Parquet file as it is; ArtefactError, with `what` it should be, if it is unreadable."""
     try:
-        table = pd.read_parquet(path)
+        return pd.read_parquet(path)
     except FileNotFoundError:
-        raise ArtefactError(f"{path}: no such layer table") from None
+        raise ArtefactError(f"{path}: no such {what}") from None
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ArtefactError(f"{path}: not a readable Parquet table: {reason}") from None
-    return check_table(table, str(path))
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """The table of a Parquet file, checked by `check_table`; ArtefactError if it is unreadable."""
+    return check_table(read_parquet(path, "layer table"), str(path))
 
 
 def check_table(table: pd.DataFrame, where: str) -> pd.DataFrame:
@@ -103,6 +109,16 @@ def table_traffic(table: pd.DataFrame) -> dict[str, np.ndarray]:
     return {memory: values for memory, values in columns.items() if np.isfinite(values).any()}
 
 
+def check_extents(table: pd.DataFrame, names: Iterable[str], where: str) -> None:
+    """FitError for an extent of 0 among features that are unrolled: equation 4 divides by it."""
+    for name in names:
+        bad = np.flatnonzero(table[name].to_numpy(np.float64) <= 0)
+        if bad.size:
+            raise FitError(
+                f"{where}: {name} of row {int(bad[0])} is 0, must be above 0: it is unrolled"
+            )
+
+
 def table_matrix(table: pd.DataFrame) -> np.ndarray:
     """(rows, len(FEATURES)) floats, columns in the order of `strata.execution.FEATURES`."""
     return table[list(FEATURES)].to_numpy(dtype=np.float64)
@@ -111,6 +127,19 @@ def table_matrix(table: pd.DataFrame) -> np.ndarray:
 def table_times(table: pd.DataFrame) -> np.ndarray:
     """Measured times in seconds, (rows,)."""
     return table["time_s"].to_numpy(dtype=np.float64)
+
+
+def distinct(table: pd.DataFrame) -> tuple[pd.DataFrame, str | None]:
+    """The table without rows that repeat another's case, layer, features and time, and a note.
+
+    The same measurement twice (a shard given twice) would count as two. Other measurements of the
+    same point stay.
+    """
+    same = [name for name in ("case_id", "layer", *FEATURES, "time_s") if name in table.columns]
+    repeated = table.duplicated(same)
+    if not repeated.any():
+        return table, None
+    return table[~repeated], f"{repeated.sum()} rows that repeat another were left out"
 
 
 BUSY = 0.3  # other cores kept busy; a second process costs 13 to 15% at the median
