@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 
 from model_gen.tables import read_table
 from model_gen.unrolling import UnrollingFit, fit_unrolling, write_unrolling
 from strata.console import exits_cleanly
+from strata.errors import ArtefactError, FitError
 
 
 def describe(operation: str, fit: UnrollingFit) -> str:
@@ -21,6 +23,15 @@ def describe(operation: str, fit: UnrollingFit) -> str:
     )
 
 
+def kernels_swept(table: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Rows of the kernels that sweeps measured; FitError for a table that cannot tell them."""
+    for name in ("sweep", "sweep_group", "layer"):
+        if name not in table.columns:
+            raise FitError(f"{where}: lacks column {name}, without which no sweep can be told")
+    kernels = table["layer"].fillna("").str.startswith("kernel")
+    return table[kernels & (table["sweep"].fillna("") != "")]
+
+
 @exits_cleanly
 def command(
     tables: Annotated[Path, typer.Argument(help="Folder of sweep tables from make_tables.")],
@@ -30,13 +41,13 @@ def command(
 
     Example: python -m model_gen.fit_unrolling sweep_tables --output unrolling.json
     """
+    if not (tables / "layers").is_dir():
+        raise ArtefactError(f"{tables / 'layers'}: no such folder; make_tables writes it")
     fits: dict[str, list[UnrollingFit]] = {}
     for path in sorted((tables / "layers").glob("*.parquet")):
-        table = read_table(path)
-        dimensions = sorted(set(table["sweep"]) - {""})
-        swept = table[table["layer"].str.startswith("kernel")]
-        if dimensions and not swept.empty:
-            fits[path.stem] = fit_unrolling(swept, dimensions)
+        swept = kernels_swept(read_table(path), str(path))
+        if not swept.empty:
+            fits[path.stem] = fit_unrolling(swept, sorted(set(swept["sweep"])))
     write_unrolling(fits, output)
     for operation, found in fits.items():
         for fit in found:

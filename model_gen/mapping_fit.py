@@ -1,7 +1,8 @@
 """Fitting the mapping model: a decision tree per pair of operations (ANNETTE, section 5.2).
 
 What a toolchain leaves to the host, or fetches weights for in every run, is a tree per operation.
-POSSIBLY_FUSED rows decide nothing and are left out; a pair that has no other rows gets no tree.
+POSSIBLY_FUSED rows are measured again (`model_gen.fusion_decisions`); those that stay undecided
+decide nothing and are left out; a pair that has no other rows gets no tree.
 """
 
 import zlib
@@ -13,15 +14,14 @@ import pandas as pd
 from sklearn.tree import DecisionTreeClassifier
 
 from model_gen.forest_io import forest_from_tree
+from model_gen.network_tables import FUSED, POSSIBLY_FUSED, ROLES, check_mapping, check_placements
 from strata.edges import EDGE_FEATURES, pair_key
-from strata.errors import FitError
 from strata.forest import Forest
 from strata.mapping import MappingModel
 from strata.placement import MEMORY_FEATURES, PLACEMENT_FEATURES, placement_key
 
 _MAX_DEPTH = 12
 _MIN_SAMPLES_LEAF = 2
-_ROLES = ("fusion", "insertion")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def held_out(case_ids: pd.Series) -> np.ndarray:
 
 
 def _fused(rows: pd.DataFrame) -> np.ndarray:
-    return (rows["flag"] == "FUSED").to_numpy()
+    return (rows["flag"] == FUSED).to_numpy()
 
 
 def _score(
@@ -88,7 +88,7 @@ def _fit_role(
     table: pd.DataFrame, role: str, seed: int
 ) -> tuple[dict[str, Forest], list[PairScore]]:
     chosen = table[table["role"] == role]
-    decided = chosen[chosen["flag"] != "POSSIBLY_FUSED"]
+    decided = chosen[chosen["flag"] != POSSIBLY_FUSED]
     trees: dict[str, Forest] = {}
     scores: list[PairScore] = []
     pairs = ["producer_operation", "consumer_operation"]
@@ -109,11 +109,9 @@ def fit_placement(table: pd.DataFrame, seed: int) -> tuple[dict[str, Forest], li
     """Trees by `placement_key` from one row per executed layer, and their scores.
 
     Only placements that occur get trees: one per measured operation (mostly "never"), and one of
-    all rows for operations that were not measured. Raises FitError if a column is missing.
+    all rows for operations that were not measured. FitError as `check_placements`.
     """
-    missing = sorted({"case_id", "operation", "placement", *PLACEMENT_FEATURES} - set(table))
-    if missing:
-        raise FitError(f"placement table: column(s) {', '.join(missing)} missing")
+    check_placements(table)
     trees: dict[str, Forest] = {}
     scores: list[PairScore] = []
     for placement in sorted(set(table["placement"]) - {""}):
@@ -136,18 +134,13 @@ def fit_mapping(
 ) -> tuple[MappingModel, list[PairScore]]:
     """The mapping model from the mapping table (one row per decision) and the networks table.
 
-    Strides count as moved if more networks were executed so than not. Raises FitError if a column
-    is missing or a feature is not finite.
+    Strides count as moved if more networks were executed so than not. FitError as
+    `check_mapping`.
     """
-    needed = {"case_id", "role", "producer_operation", "consumer_operation", "flag"}
-    missing = sorted((needed | set(EDGE_FEATURES)) - set(table.columns))
-    if missing:
-        raise FitError(f"mapping table: column(s) {', '.join(missing)} missing")
-    if not np.isfinite(table[list(EDGE_FEATURES)].to_numpy(np.float64)).all():
-        raise FitError("mapping table: a feature is not a finite number")
+    check_mapping(table)
     trees: dict[str, dict[str, Forest]] = {}
     scores: list[PairScore] = []
-    for role in _ROLES:
+    for role in ROLES:
         trees[role], found = _fit_role(table, role, seed)
         scores += found
     moved = networks["strides_moved"].value_counts()

@@ -57,9 +57,20 @@ class UnrollingFit:
 class _Group:
     """One sweep: extents, operations and times, (points,) each, ascending extents."""
 
+    name: str
     x: np.ndarray
     ops: np.ndarray
     time_s: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class SweepCurve:
+    """One sweep and its fit: extents, measured and fitted times in seconds, (points,) each."""
+
+    group: str
+    x: np.ndarray
+    time_s: np.ndarray
+    fitted_s: np.ndarray
 
 
 def fit_unrolling(table: pd.DataFrame, dimensions: Sequence[str]) -> list[UnrollingFit]:
@@ -76,6 +87,22 @@ def fit_unrolling(table: pd.DataFrame, dimensions: Sequence[str]) -> list[Unroll
         if name not in table.columns:
             raise FitError(f"sweep table: no feature {name!r} to fit unrolling for")
     return [_fit(name, _groups(table[table["sweep"] == name], name)) for name in dimensions]
+
+
+def sweep_curves(table: pd.DataFrame, fit: UnrollingFit) -> list[SweepCurve]:
+    """The sweeps behind a fit, each with a + c f (alpha + (1 - alpha) ceil(x/s) / (x/s)).
+
+    With the fit's s and alpha where it is identified, without unrolling where not.
+    """
+    groups = _groups(table[table["sweep"] == fit.feature], fit.feature)
+    size, alpha = (fit.size, fit.alpha) if fit.identified else (1, 1.0)
+    if not groups:
+        return []
+    noise = _noise(groups)
+    return [
+        SweepCurve(each.name, each.x, each.time_s, _fitted_s(each, size, alpha, noise))
+        for each in groups
+    ]
 
 
 def identified(fits: Iterable[UnrollingFit]) -> tuple[Unrolling, ...]:
@@ -106,11 +133,12 @@ def read_unrolling(path: str | Path) -> dict[str, list[UnrollingFit]]:
 
 def _groups(rows: pd.DataFrame, feature: str) -> list[_Group]:
     found = []
-    for _, group in rows[(rows["ops"] > 0) & (rows[feature] > 0)].groupby("sweep_group"):
+    for name, group in rows[(rows["ops"] > 0) & (rows[feature] > 0)].groupby("sweep_group"):
         merged = group.groupby(feature, as_index=False)[["ops", "time_s"]].median()
         if len(merged) >= _FEWEST_POINTS:
             found.append(
                 _Group(
+                    str(name),
                     merged[feature].to_numpy(np.float64),
                     merged["ops"].to_numpy(np.float64),
                     merged["time_s"].to_numpy(np.float64),
@@ -200,6 +228,19 @@ def _costs(groups: Sequence[_Group], size: int, alphas: np.ndarray, noise: float
 
 
 def _group_costs(group: _Group, size: int, alphas: np.ndarray, noise: float) -> np.ndarray:
+    errors = np.abs(_robust_errors(group, size, alphas, noise)) / noise
+    loss = np.where(errors <= _HUBER, errors**2, 2 * _HUBER * errors - _HUBER**2)
+    return loss.sum(axis=1)
+
+
+def _fitted_s(group: _Group, size: int, alpha: float, noise: float) -> np.ndarray:
+    """The curve of a sweep at one size and alpha, (points,) seconds."""
+    (errors,) = _robust_errors(group, size, np.array([alpha]), noise)
+    return group.time_s * (1.0 + errors)
+
+
+def _robust_errors(group: _Group, size: int, alphas: np.ndarray, noise: float) -> np.ndarray:
+    """Relative errors, (alphas, points), of the fit that outliers hardly move."""
     steps = group.x / size
     slowdown = 1.0 + np.outer(1.0 - alphas, np.ceil(steps) / steps - 1.0)
     constant = 1.0 / group.time_s * group.time_s.mean()
@@ -209,9 +250,7 @@ def _group_costs(group: _Group, size: int, alphas: np.ndarray, noise: float) -> 
     for _ in range(3):
         errors = _relative_errors(constant, work, weights) / noise
         weights = np.minimum(1.0, _HUBER / np.maximum(np.abs(errors), 1e-12))
-    errors = np.abs(_relative_errors(constant, work, weights)) / noise
-    loss = np.where(errors <= _HUBER, errors**2, 2 * _HUBER * errors - _HUBER**2)
-    return loss.sum(axis=1)
+    return _relative_errors(constant, work, weights)
 
 
 def _relative_errors(constant: np.ndarray, work: np.ndarray, weights: np.ndarray) -> np.ndarray:

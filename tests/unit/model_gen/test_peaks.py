@@ -6,6 +6,7 @@ import pytest
 
 from model_gen.peaks import fit_peaks
 from strata.execution import FEATURES
+from strata.layer_models import Unrolling
 
 
 def table(ops, moved_bytes, time_s) -> pd.DataFrame:
@@ -55,3 +56,28 @@ def test_one_row_in_a_thousand_does_not_set_the_roof_but_stays_below_the_ceiling
     peaks = fit_peaks(table(ops, np.full(1000, 1e5), time_s))
     assert peaks.roofline.peak_ops_per_s == pytest.approx(1e10)
     assert peaks.ceiling.peak_ops_per_s == pytest.approx(5e10)
+
+
+def test_peak_performance_comes_from_aligned_rows():
+    """17 filters on 16 elements take two passes: 32 rows at 16 attain 1e11, 30,000 at 17 a bit more
+    than half of it, which would set the value that 99.5% stay below.
+    """
+    time_s = np.concatenate([np.full(32, 1e-4), np.full(30_000, 2e-4)])
+    filters = np.concatenate([np.full(32, 16.0), np.full(30_000, 17.0)])
+    wide = table(1e7 * filters / 16, np.full(30_032, 1e5), time_s).assign(filters=filters)
+    array = (Unrolling("filters", 16, 0.0),)
+    peaks = fit_peaks(wide, dimensions=array)
+    assert peaks.roofline.peak_ops_per_s == pytest.approx(1e11)
+    assert peaks.aligned_rows == 32
+    assert fit_peaks(wide).roofline.peak_ops_per_s == pytest.approx(0.5 * 1e11 * 17 / 16)
+    assert fit_peaks(wide).aligned_rows == 0
+    # bandwidth has nothing to do with the array
+    assert peaks.roofline.peak_bytes_per_s == fit_peaks(wide).roofline.peak_bytes_per_s
+
+
+def test_too_few_aligned_rows_leave_all_of_them():
+    filters = np.array([16.0, 17.0, 18.0])
+    few = table(filters, np.full(3, 1e5), np.full(3, 1e-4)).assign(filters=filters)
+    peaks = fit_peaks(few, dimensions=(Unrolling("filters", 16, 0.0),))
+    assert peaks.aligned_rows == 0
+    assert peaks.roofline.peak_ops_per_s == pytest.approx(18 / 1e-4)
