@@ -64,7 +64,8 @@ def _extents(generator: np.random.Generator, largest: int = 512) -> tuple[int, i
     return height, min(max(width, low, 1), high)
 
 
-def _round_channels(generator: np.random.Generator, value: float, sampling: Sampling) -> int:
+def round_channels(generator: np.random.Generator, value: float, sampling: Sampling) -> int:
+    """A whole number of channels near a value, mostly divisible by 8; 1 to 2048."""
     if generator.random() < sampling.aligned_channels:
         value = max(8, 8 * round(value / 8))
     return int(min(max(round(value), 1), 2048))
@@ -76,10 +77,11 @@ def _channels(generator: np.random.Generator, edge: int, sampling: Sampling) -> 
     else:
         centre = math.log(_EDGE_TIMES_CHANNELS / max(edge, 4))
         value = math.exp(generator.normal(centre, _CHANNEL_SPREAD))
-    return _round_channels(generator, value, sampling)
+    return round_channels(generator, value, sampling)
 
 
-def _activation(generator: np.random.Generator) -> str:
+def activation(generator: np.random.Generator) -> str:
+    """An activation, or "none", about as often as networks have them."""
     return str(generator.choice(list(_ACTIVATIONS), p=list(_ACTIVATIONS.values())))
 
 
@@ -98,7 +100,7 @@ def _first_layer(generator: np.random.Generator) -> Row:
 def _squeeze_excite(generator: np.random.Generator, sampling: Sampling) -> Row:
     wide = _log_uniform(generator, 16, 2048)
     narrow = wide / _choose(generator, {4: 0.4, 16: 0.3, 24: 0.3})
-    sizes = [_round_channels(generator, value, sampling) for value in (wide, narrow)]
+    sizes = [round_channels(generator, value, sampling) for value in (wide, narrow)]
     channels, filters = sizes if generator.random() < 0.5 else sizes[::-1]
     fixed = {"height": 1, "width": 1, "kernel": 1, "stride": 1}
     return {**fixed, "channels": channels, "filters": filters}
@@ -145,7 +147,7 @@ def _heavy_convolution(generator: np.random.Generator) -> Row:
 
 def _convolution(generator: np.random.Generator, sampling: Sampling) -> Row:
     if sampling.heavy_share and generator.random() < sampling.heavy_share:
-        return {**_heavy_convolution(generator), "activation": _activation(generator)}
+        return {**_heavy_convolution(generator), "activation": activation(generator)}
     kind = generator.random()
     if kind < _FIRST_LAYER_SHARE:
         row = _first_layer(generator)
@@ -153,7 +155,7 @@ def _convolution(generator: np.random.Generator, sampling: Sampling) -> Row:
         row = _squeeze_excite(generator, sampling)
     else:
         row = _inner_convolution(generator, sampling)
-    return {**row, "activation": _activation(generator)}
+    return {**row, "activation": activation(generator)}
 
 
 def _depthwise_convolution(generator: np.random.Generator, sampling: Sampling) -> Row:
@@ -164,7 +166,7 @@ def _depthwise_convolution(generator: np.random.Generator, sampling: Sampling) -
         "channels": _channels(generator, height, sampling),
         "kernel": _choose(generator, {3: 0.65, 5: 0.27, 7: 0.08}),
         "stride": _choose(generator, {1: 0.75, 2: 0.25}),
-        "activation": _activation(generator),
+        "activation": activation(generator),
     }
 
 
@@ -186,7 +188,7 @@ def _dense(generator: np.random.Generator, sampling: Sampling) -> Row:
         filters = _choose(generator, {10: 0.3, 100: 0.2, 1000: 0.5})
     elif generator.random() < sampling.aligned_channels:
         channels, filters = (max(8, 8 * round(value / 8)) for value in (channels, filters))
-    return {"channels": channels, "filters": filters, "activation": _activation(generator)}
+    return {"channels": channels, "filters": filters, "activation": activation(generator)}
 
 
 def _add(generator: np.random.Generator, sampling: Sampling) -> Row:
@@ -248,7 +250,7 @@ def _pooled(generator: np.random.Generator, sampling: Sampling) -> Row:
     return row | {
         "kernel": _choose(generator, {1: 0.3, 3: 0.4, 5: 0.2, 7: 0.1}),
         "stride": _choose(generator, {1: 0.85, 2: 0.15}),
-        "activation": _activation(generator),
+        "activation": activation(generator),
         "kind": str(generator.choice(["max", "average"], p=[0.75, 0.25])),
         "pool_kernel": _choose(generator, {2: 0.5, 3: 0.5}),
         "pool_stride": _choose(generator, {1: 0.2, 2: 0.8}),

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from benchmark.black_box_plan import nested_cases
 from benchmark.config import RunConfig, load_config, load_platform, platform_file
 from benchmark.plan import BenchmarkCase, unique, write_plan
 from benchmark.sampling import plan_samples, read_unrolling
@@ -56,7 +57,10 @@ def make_plan(
     """
     run = load_config(config)
     file = platform_file(config, platform)
-    cases = plan_cases(load_platform(file).apply(run, file), phase, unrolling)
+    described = load_platform(file)
+    cases = plan_cases(described.apply(run, file), phase, unrolling)
+    if described.black_box is not None:
+        cases = nested_cases(cases, described.black_box.kernels)
     write_plan(cases, output)
     kernels = sum(case.settings.get("kernels", 0) for case in cases)
     typer.echo(f"{len(cases)} graphs, {kernels} micro-kernels in them: {output}", err=True)

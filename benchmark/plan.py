@@ -19,7 +19,8 @@ class BenchmarkCase:
     """One graph to measure: a benchmark and its settings row.
 
     `tags` say why it is measured: `sweep` (the feature swept, "" for samples), `sweep_group`
-    (cases of one sweep share it) and `data_set` (how a sample was drawn).
+    (cases of one sweep share it), `data_set` (how a sample was drawn), and of a round `round` and
+    `reason`.
     """
 
     case_id: str
@@ -66,9 +67,13 @@ def chunk(items: Sequence[Item], index: int, count: int) -> Sequence[Item]:
     return items[index::count]
 
 
-def write_plan(cases: Iterable[BenchmarkCase], path: Path) -> None:
-    """Write one case per line, whole or not at all; equal cases give equal bytes."""
+def write_plan(cases: Iterable[BenchmarkCase], path: Path, notes: Iterable[str] = ()) -> None:
+    """Write one case per line, whole or not at all; equal cases give equal bytes.
+
+    `notes` stand before them, each a line that begins with "#".
+    """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as lines:
+        lines.writelines(f"# {note}\n" for note in notes)
         for case in cases:
             record = {**case.to_dict(), "tags": case.tags}
             lines.write(json.dumps(record, sort_keys=True) + "\n")
@@ -82,6 +87,8 @@ def read_plan(path: Path) -> list[BenchmarkCase]:
     except (OSError, UnicodeDecodeError) as error:
         raise ArtefactError(f"{path}: cannot be read as a plan: {error}") from None
     for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith("#"):
+            continue
         try:
             data = json.loads(line)
             case = make_case(data["benchmark"], data["settings"], data["tags"])

@@ -1,7 +1,7 @@
 """Seeded sample points for the statistical models (ANNETTE, section 5.1.2).
 
-Shapes are drawn as real networks have them: small images with many channels, channels mostly
-divisible by 8, kernels mostly 1 or 3. Data set 1 then rounds the settings that the array unrolls
+Shapes are drawn as real networks have them, by rules of thumb (`benchmark.draws`) or near their
+layers (`benchmark.layer_distribution`). Data set 1 then rounds the settings that the array unrolls
 to multiples of their fitted s, data set 2 adds Gaussian noise to them, data set 3 is their union.
 A point depends only on (run seed, benchmark, index): order and parallelism change nothing.
 """
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark import layer_distribution
 from benchmark.config import MultiLayer, Sampling
 from benchmark.draws import DRAWS, Row
 from benchmark.plan import BenchmarkCase, make_case
@@ -86,7 +87,7 @@ def _cost(benchmark: str, row: Row) -> _Cost | None:
     return _Cost(graph.work, weights, largest)
 
 
-def _with_kernels(benchmark: str, row: Row, sampling: Sampling) -> Row | None:
+def with_kernels(benchmark: str, row: Row, sampling: Sampling) -> Row | None:
     """As many kernels as run for about `graph_time_s`; None if not even one fits the limits."""
     cost = _cost(benchmark, {**row, "kernels": 1})
     if (
@@ -116,19 +117,32 @@ def _data_set(generator: np.random.Generator, sampling: Sampling) -> str:
     return "noisy" if generator.random() < sampling.noisy_share else "aligned"
 
 
+_NEAR_SHARE = {"shapes": 0.0, "both": 0.5, "distribution": 1.0}  # points near real layers
+
+
+def _drawn(benchmark: str, generator: np.random.Generator, sampling: Sampling) -> Row:
+    """Settings by the sampling's way of drawing; multi-layer networks know but one."""
+    share = _NEAR_SHARE[sampling.draw] if BENCHMARKS[benchmark].operation else 0.0
+    # certain outcomes draw no number: points of earlier plans stay
+    if share == 1.0 or (share and generator.random() < share):
+        return layer_distribution.draw(benchmark, generator, sampling)
+    return DRAWS[benchmark](generator, sampling)
+
+
 def sample_case(
-    benchmark: str, index: int, seed: int, sampling: Sampling, sizes: Sizes
+    benchmark: str, index: int, seed: int, sampling: Sampling, sizes: Sizes, stream: str = ""
 ) -> BenchmarkCase:
-    """Sample point `index` of a micro-kernel benchmark.
+    """Sample point `index` of a benchmark; another `stream` is another sequence of points.
 
     `sizes` maps features to their fitted s. SchemaError if the limits leave nothing to draw.
     """
-    generator = named_generator(seed, benchmark, index)
+    names = (benchmark, stream, index) if stream else (benchmark, index)
+    generator = named_generator(seed, *names)
     is_kernel = BENCHMARKS[benchmark].operation is not None
     data_set = _data_set(generator, sampling) if is_kernel else "base"
-    finish = _with_kernels if is_kernel else _network
+    finish = with_kernels if is_kernel else _network
     for _ in range(_TRIES):
-        drawn = DRAWS[benchmark](generator, sampling)
+        drawn = _drawn(benchmark, generator, sampling)
         row = place(drawn, sizes, data_set, sampling.noise, generator)
         if (complete := finish(benchmark, row, sampling)) is not None:
             return make_case(benchmark, complete, {"data_set": data_set})
