@@ -25,7 +25,7 @@ from hardware_modules.tflite_writer import write_int8
 from hardware_modules.vendor_tools import missing_program, run_program
 from strata.errors import ArtefactError, UnsupportedLayer
 from strata.graph import Graph
-from strata.profile import ExecutedNode, Profile
+from strata.profile import WHOLE, ExecutedNode, Profile
 
 COMPILER = "edgetpu_compiler"
 METHOD = "difference of nested graphs"
@@ -257,7 +257,7 @@ def _nested_nodes(
 def _whole_node(nodes: list[dict[str, Any]], graph: Graph, time_s: float) -> ExecutedNode:
     return ExecutedNode(
         nodes[-1]["name"],
-        "whole:network",
+        WHOLE,
         tuple(name for node in nodes for name in node["layers"]),
         tuple(f"input:{name}" for name in graph.inputs),
         tuple(nodes[-1]["output_shape"]),

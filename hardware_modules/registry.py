@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hardware_modules.base import HardwareModule
+from hardware_modules.black_box import BlackBoxModule
 from hardware_modules.dpu import DpuModule
 from hardware_modules.edge_tpu import EdgeTpuModule
 from hardware_modules.ethos_u import EthosUModule
@@ -17,6 +18,7 @@ from hardware_modules.simulated_ncs2 import SimulatedNcs2
 from strata.errors import SchemaError, legal
 
 MODULES: dict[str, Callable[[Mapping[str, Any]], HardwareModule]] = {
+    "black_box": BlackBoxModule.from_options,
     "dpu": DpuModule.from_options,
     "dpu_simulated": dpu_simulated,
     "edge_tpu": EdgeTpuModule.from_options,

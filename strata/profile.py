@@ -9,6 +9,8 @@ from strata.operations import Shape
 
 # What a toolchain may say it moves bytes to and from: on the chip, and the two kinds beside it.
 MEMORIES = ("sram", "flash", "dram")
+# Kind of the one node of a profile that knows no more than how long the whole network took.
+WHOLE = "whole:network"
 _MOST_TOLD = 5
 
 
@@ -64,6 +66,11 @@ class Profile:
     toolchain: dict[str, str] = field(default_factory=dict)
     refusal: str | None = None
     bits: int = 32
+
+    @property
+    def whole(self) -> bool:
+        """Whether only the end-to-end time is known: one node stands for all layers."""
+        return any(node.kind == WHOLE for node in self.nodes)
 
     @property
     def untimed(self) -> str | None:

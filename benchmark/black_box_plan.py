@@ -1,0 +1,47 @@
+"""Nested graphs: what is measured of a device that only tells how long a whole network takes.
+
+Every micro-kernel row stands in graphs of 1, 4, ... equal kernels. What is around the kernels is
+the same in all of them, so it cancels in the difference of two end-to-end times, and so does what a
+run costs beside its layers. A layer that cannot stand alone is padded by its benchmark (a
+convolution feeds a pooling, a global pooling ends a branch): such padding grows with the kernels
+and is taken off by its own model (`model_gen.black_box`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from benchmark.plan import BenchmarkCase, case_id, make_case, unique
+from graph_gen.benchmarks import BENCHMARKS, build
+from strata.errors import SchemaError
+
+
+def nest_id(benchmark: str, settings: Mapping[str, Any]) -> str:
+    """What graphs of the same kernels have in common: the case without their number."""
+    return case_id(benchmark, {key: settings[key] for key in settings if key != "kernels"})
+
+
+def _legal(benchmark: str, settings: Mapping[str, Any]) -> bool:
+    try:
+        build(benchmark, settings)
+    except SchemaError:
+        return False
+    return True
+
+
+def nested_cases(cases: Iterable[BenchmarkCase], kernels: Sequence[int]) -> list[BenchmarkCase]:
+    """The cases, every micro-kernel row once per number of kernels, whatever number it had.
+
+    A number that the benchmark's limits forbid is halved until they allow it; networks of several
+    layers stay as they are.
+    """
+    found: list[BenchmarkCase] = []
+    for case in cases:
+        if "kernels" not in BENCHMARKS[case.benchmark].settings:
+            found.append(case)
+            continue
+        for wanted in kernels:
+            number = wanted
+            while number > 1 and not _legal(case.benchmark, {**case.settings, "kernels": number}):
+                number //= 2
+            found.append(make_case(case.benchmark, {**case.settings, "kernels": number}, case.tags))
+    return unique(found)

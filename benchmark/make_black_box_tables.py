@@ -1,0 +1,279 @@
+"""Command: layer tables of a platform that only tells how long a whole network takes.
+
+The same tables as `benchmark.make_tables` writes from profiles, so that all that is fitted to them
+stays as it is. In `kind` of a layer, "difference" is a time from two nested graphs, "remainder" the
+time of a graph of equal kernels less all else that it is expected to take, "share" a part of a
+network's total; a share is no measurement of that layer.
+"""
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from benchmark.black_box import (
+    Plan,
+    Readings,
+    Timed,
+    make_sums,
+    read_times,
+    regrouped,
+)
+from benchmark.black_box_fusion import PairTest, pair_tests
+from benchmark.matcher import FUSED, POSSIBLY_FUSED
+from benchmark.tables import Rows, add_match, write_tables
+from graph_gen.benchmarks import build
+from model_gen.black_box import BESIDE, ROUNDS, Refined, refine
+from strata.atomic import replacing
+from strata.console import exits_cleanly
+
+DIFFERENCE, REMAINDER, SHARE = "difference", "remainder", "share"
+_LEAST_PART = 0.25  # of what is uncertain in a sum, for the kernel's own sake
+_SIGNIFICANT = 2.0  # standard errors
+
+
+def _matched(
+    one: Timed, times_s: np.ndarray, kind: str, readings_s: tuple[float, ...], rows: Rows
+) -> None:
+    """Add a graph whose layers take these times."""
+    layers = tuple(
+        replace(layer, time_s=float(time_s), kind=kind, readings_s=readings_s)
+        for layer, time_s in zip(one.found.layers, times_s, strict=True)
+    )
+    add_match(rows, one.record, one.graph, one.profile, replace(one.found, layers=layers))
+
+
+def _status(raw_s: float, left_s: float, sigma_s: float, part: float) -> str:
+    """What a sum is worth, once padding is taken off: kept, or why not."""
+    if raw_s <= 0:
+        return "negative"
+    if left_s <= _SIGNIFICANT * sigma_s:
+        return "insignificant"
+    return "kept" if part >= _LEAST_PART else "mostly padding"
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Layers of one graph of kernels that a sum holds, and what was found of them."""
+
+    one: Timed
+    places: tuple[int, ...]
+    counts: tuple[float, ...]
+    terms: slice
+    kind: str
+    raw_s: float
+    sigma_s: float
+    readings_s: tuple[float, ...]
+
+
+def _kernel_rows(
+    part: _Part, refined: Refined, known_s: dict[str, float], rows: Rows
+) -> dict[str, Any]:
+    """Add the layers that a sum measures; its line in the table of differences."""
+    one, counts = part.one, np.array(part.counts)
+    expected_s = refined.expected_s[part.terms]
+    layers = [one.found.layers[place].executed for place in part.places]
+    kernel = next((i for i, layer in enumerate(layers) if layer.name.startswith("kernel")), 0)
+    others_s = float((counts * expected_s).sum() - (counts * expected_s)[kernel])
+    off_s = np.array([refined.tau[layer.model_key] for layer in layers]) * counts * expected_s
+    parts = off_s**2 / max(float(off_s @ off_s), 1e-300)
+    left_s = part.raw_s - others_s
+    status = _status(part.raw_s, left_s, part.sigma_s, float(parts[kernel]))
+    all_s = np.array([known_s.get(key, 0.0) for key in one.keys])
+    all_s[list(part.places)] = refined.time_s[part.terms]
+    mine = Rows()
+    _matched(one, all_s, part.kind, part.readings_s, mine)
+    mine.layers = _only(mine, {layers[kernel].name}) if status == "kept" else {}
+    rows.extend(mine)
+    return {
+        "case_id": one.record["case"]["case_id"],
+        "benchmark": one.record["case"]["benchmark"],
+        "layer": layers[kernel].name,
+        "operation": layers[kernel].operation,
+        "kind": part.kind,
+        "raw_s": part.raw_s,
+        "padding_s": others_s,
+        "sigma_s": part.sigma_s,
+        "time_s": float(refined.time_s[part.terms][kernel]),
+        "time_sigma_s": float(refined.sigma_s[part.terms][kernel]),
+        "told": float(refined.told[part.terms][kernel]),
+        "status": status,
+    }
+
+
+def _kernel_parts(plan: Plan, refined: Refined) -> Iterator[_Part]:
+    """Differences; and where a row stands in graphs of one size only, what is left of those."""
+    nested = {step.more.nest for step in plan.differences}
+    for number, step in enumerate(plan.differences):
+        ends = (step.more.profile.time_s, step.less.profile.time_s)
+        parts = (step.more, step.places, step.counts, plan.terms(number), DIFFERENCE)
+        yield _Part(*parts, step.time_s, step.sigma_s, ends)
+    for number, whole in enumerate(plan.smallest, len(plan.differences)):
+        if whole.one.nest in nested:
+            continue
+        total_s = whole.one.profile.time_s
+        left_s = total_s - float(plan.sums.beside[number] @ refined.beside)
+        parts = (whole.one, whole.places, whole.counts, plan.terms(number), REMAINDER)
+        yield _Part(*parts, left_s, whole.one.sigma_s, (total_s,))
+
+
+def _only(rows: Rows, names: Collection[str]) -> dict[str, list[dict[str, Any]]]:
+    """Layer rows of these layers."""
+    kept = {
+        operation: [row for row in found if row["layer"] in names]
+        for operation, found in rows.layers.items()
+    }
+    return {operation: found for operation, found in kept.items() if found}
+
+
+def _known_s(plan: Plan, refined: Refined) -> dict[str, float]:
+    """Expected times of layers that only stand around kernels, by what tells them apart."""
+    found: dict[str, float] = {}
+    for number, whole in enumerate(plan.smallest, len(plan.differences)):
+        keys, expected_s = whole.one.keys, refined.expected_s[plan.terms(number)]
+        found |= {
+            keys[place]: float(time_s)
+            for place, time_s in zip(whole.places, expected_s, strict=True)
+        }
+    return found
+
+
+def fill_tables(
+    plan: Plan, refined: Refined, undecided: Collection[str], shares: bool = True
+) -> tuple[Rows, pd.DataFrame]:
+    """Rows of all tables, and one row per difference with what became of it.
+
+    `undecided` are pairs whose mapping rows decide nothing. Without `shares`, networks give no
+    layer rows, only their totals.
+    """
+    rows, known_s = Rows(), _known_s(plan, refined)
+    lines = [_kernel_rows(part, refined, known_s, rows) for part in _kernel_parts(plan, refined)]
+    first = len(plan.differences) + len(plan.smallest)
+    for number, one in enumerate(plan.networks, first):
+        mine = Rows()
+        _matched(one, refined.time_s[plan.terms(number)], SHARE, (one.profile.time_s,), mine)
+        if not shares:
+            mine.layers.clear()
+        rows.extend(mine)
+    for row in rows.mapping:
+        if f"{row['producer_operation']}->{row['consumer_operation']}" in undecided:
+            row["flag"] = POSSIBLY_FUSED
+    return rows, pd.DataFrame(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """Sums of layers and the times that they give: with networks' totals, and `isolated` without.
+
+    `tests` say which pairs of layers run together.
+    """
+
+    plan: Plan
+    refined: Refined
+    isolated: Refined
+    tests: tuple[PairTest, ...]
+
+    @property
+    def undecided(self) -> set[str]:
+        """Pairs of which neither is known."""
+        return {test.pair for test in self.tests if test.verdict == POSSIBLY_FUSED}
+
+
+def solve(readings: Readings, rounds: int = ROUNDS, seed: int = 0) -> Solution:
+    """Which pairs run together, and the times of all layers under that assumption."""
+    plan = make_sums(readings)
+    isolated = refine(plan.sums, ~plan.is_network, rounds, seed)
+    tests = pair_tests(plan, isolated, seed)
+    joined = {test.pair for test in tests if test.verdict == FUSED}
+    if joined:
+        plan = make_sums(regrouped(readings, joined))
+        isolated = refine(plan.sums, ~plan.is_network, rounds, seed)
+    refined = refine(plan.sums, None, rounds, seed) if plan.networks else isolated
+    return Solution(plan, refined, isolated, tuple(tests))
+
+
+def report(readings: Readings, solution: Solution, differences: pd.DataFrame) -> dict[str, Any]:
+    """What was assumed, decided and left out, JSON-serialisable."""
+    plan, refined, tests = solution.plan, solution.refined, solution.tests
+    network_rest = np.abs(refined.rest[plan.is_network])
+    return {
+        "graphs": len(readings.graphs),
+        "networks": len(plan.networks),
+        "repeatability": readings.spread,
+        **{
+            f"{kind}s": found["status"].value_counts().to_dict()
+            for kind, found in differences.groupby("kind")
+        },
+        "pairs": [asdict(test) for test in tests],
+        "beside": dict(zip(BESIDE, refined.beside.tolist(), strict=True)),
+        "expected_to": refined.tau,
+        "networks_unexplained_percent": 100 * float(np.mean(network_rest)) if plan.networks else 0,
+    }
+
+
+def _refusals(readings: Readings, rows: Rows) -> None:
+    for record, reason in readings.refused:
+        case = record["case"]
+        rows.refusals.append(
+            {
+                "case_id": case["case_id"],
+                "benchmark": case["benchmark"],
+                "settings": json.dumps(case["settings"], sort_keys=True),
+                "reason": reason,
+            }
+        )
+
+
+@contextmanager
+def reading(shards: Sequence[Path]) -> Any:
+    """A progress bar over the lines of shards; call what it gives once per line."""
+    total = sum(shard.read_bytes().count(b"\n") for shard in shards if shard.is_file())
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("layers of the measured graphs", total=total)
+        yield lambda: bar.advance(task)
+
+
+@exits_cleanly
+def command(
+    shards: Annotated[list[Path], typer.Argument(help="Shards that measure_chunk wrote.")],
+    output: Annotated[Path, typer.Option(help="Folder of the tables.")],
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of back-fitting.")] = ROUNDS,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the learners.")] = 0,
+) -> None:
+    """Layer tables from end-to-end times alone: differences of nested graphs, networks' totals.
+
+    Times of layers that the shards may hold are not read. Beside the tables of make_tables:
+    differences.parquet and black_box.json, what was assumed, decided and left out.
+
+    Example: python -m benchmark.make_black_box_tables results/tiny/null/shards/*.jsonl
+    --output tables
+    """
+    with reading(shards) as advance:
+        readings = read_times(shards, build, advance)
+    solution = solve(readings, rounds, seed)
+    rows, differences = fill_tables(solution.plan, solution.refined, solution.undecided)
+    _refusals(readings, rows)
+    write_tables(rows, output)
+    with replacing(output / "differences.parquet") as temporary:
+        differences.to_parquet(temporary)
+    told = report(readings, solution, differences)
+    with replacing(output / "black_box.json") as temporary:
+        temporary.write_text(json.dumps(told, indent=1), encoding="utf-8")
+    kept = int((differences["status"] == "kept").sum())
+    typer.echo(
+        f"{len(readings.graphs)} graphs, {kept} of {len(differences)} kernel times kept, "
+        f"{len(readings.networks)} networks, {len(readings.refused)} refused"
+    )
+
+
+if __name__ == "__main__":
+    typer.run(command)

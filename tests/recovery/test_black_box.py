@@ -1,0 +1,247 @@
+"""Times of layers come back from end-to-end times alone, on a machine of a known linear rule."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmark.black_box import difference, read_times, standard_error_s
+from benchmark.black_box_fusion import bootstrapped, pair_tests, verdict
+from benchmark.black_box_plan import nested_cases
+from benchmark.config import MultiLayer, Sampling
+from benchmark.make_black_box_tables import command, fill_tables, solve
+from benchmark.plan import make_case
+from benchmark.sampling import plan_samples
+from graph_gen.benchmarks import build
+from hardware_modules.black_box import hide_layers
+from hardware_modules.registry import create
+from model_gen.black_box import Sums
+from strata.errors import ArtefactError, FitError
+from strata.execution import FEATURES
+from strata.profile_json import profile_to_dict
+
+NODE_S, S_PER_OP, S_PER_BYTE, ONCE_S = 2e-6, 1e-10, 1e-9, 5e-5
+RULE = {"node_s": NODE_S, "s_per_op": S_PER_OP, "s_per_byte": S_PER_BYTE}
+SAMPLING = Sampling(macs_limit=30_000_000, network_macs_limit=300_000_000, elements_limit=300_000)
+
+
+def record(case, profile):
+    return {"case": case.to_dict(), "tags": case.tags, "profile": profile_to_dict(profile)}
+
+
+def measured(cases, noise=0.0, seed=0):
+    """Shard records of the linear rule with a constant per run, profiler hidden, noise added."""
+    module, generator = create("null", RULE), np.random.default_rng(seed)
+    for case in cases:
+        graph = build(case.benchmark, case.settings)
+        profile = module.parse(module.profile(module.compile(graph), 1, 0), graph)
+        runs = (profile.time_s + ONCE_S) * (1 + noise * generator.standard_normal(20))
+        samples = tuple(map(float, runs))
+        # the lower quartile of Gaussian noise lies 0.6745 standard deviations too low
+        quartile_s = float(np.quantile(samples, 0.25)) / (1 - 0.6745 * noise)
+        profile = replace(profile, samples_s=samples, time_s=quartile_s)
+        yield record(case, hide_layers(profile, graph))
+
+
+def shard(path, cases, **noise):
+    path.write_text("".join(json.dumps(line) + "\n" for line in measured(cases, **noise)))
+    return path
+
+
+def chains(kernels=(1, 4), sizes=range(8, 88, 8), extent=14):
+    rows = [
+        {"height": extent, "width": extent, "channels": size, "filters": size, "kernel": 3}
+        for size in sizes
+    ]
+    return nested_cases([make_case("convolution", row) for row in rows], kernels)
+
+
+def truth_s(row):
+    return NODE_S + S_PER_OP * row["ops"] + S_PER_BYTE * row["bytes"]
+
+
+def test_a_difference_of_nested_chains_is_the_layers_exact_time(tmp_path):
+    readings = read_times([shard(tmp_path / "a.jsonl", chains())], build)
+    for graphs in readings.nests.values():
+        step = difference(graphs)
+        (place,) = step.places  # one layer: the convolution with its activation
+        row = dict(zip(FEATURES, step.more.rows[place], strict=True))
+        assert step.time_s == pytest.approx(truth_s(row), rel=1e-9)
+        assert step.counts == (1.0,)
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """Micro-kernels of all kinds and a few networks, nested."""
+    counts = {"convolution": 40, "depthwise_convolution": 15, "max_pooling": 15, "dense": 15}
+    counts |= {"add": 15, "concat": 15, "average_pooling": 10}
+    return nested_cases(plan_samples(counts, MultiLayer(convnet=25), 3, SAMPLING), (1, 4))
+
+
+@pytest.fixture(scope="module")
+def exact(drawn, tmp_path_factory):
+    """Solved without noise."""
+    readings = read_times([shard(tmp_path_factory.mktemp("x") / "a.jsonl", drawn)], build)
+    return readings, solve(readings, rounds=2)
+
+
+def test_padding_and_overhead_come_off(exact):
+    plan, refined = exact[1].plan, exact[1].refined
+    rows, differences = fill_tables(plan, refined, ())
+    assert refined.beside[0] == pytest.approx(ONCE_S, rel=0.05)
+    # the others are rows whose feeds and tails are known worse than what they surround is long
+    assert set(differences["status"]) <= {"kept", "mostly padding"}
+    assert (differences["status"] == "kept").mean() > 0.8
+    for operation in ("convolution", "dense", "add", "max_pooling", "concat"):
+        found = [row for row in rows.layers[operation] if row["kind"] == "difference"]
+        ratios = [row["time_s"] / truth_s(row) for row in found]
+        assert len(ratios) >= 5
+        assert np.median(np.abs(np.array(ratios) - 1)) < 0.03, operation
+
+
+def test_shares_of_a_network_add_up_to_its_total_less_the_overhead(exact):
+    plan, refined = exact[1].plan, exact[1].refined
+    rows, _ = fill_tables(plan, refined, ())
+    shares = pd.concat([pd.DataFrame(found) for found in rows.layers.values()])
+    shares = shares[shares["kind"] == "share"].groupby("case_id")["time_s"].sum()
+    for one in plan.networks:
+        total_s = shares[one.record["case"]["case_id"]]
+        assert total_s == pytest.approx(one.profile.time_s - ONCE_S, rel=0.02)
+
+
+def test_noise_leaves_estimates_unbiased_and_flags_what_it_drowns(tmp_path):
+    cases = chains(sizes=range(2, 98, 2), extent=4)
+    readings = read_times([shard(tmp_path / "a.jsonl", cases, noise=0.3)], build)
+    solution = solve(readings, rounds=2)
+    plan, refined = solution.plan, solution.refined
+    ratios = []
+    for number, step in enumerate(plan.differences):
+        row = dict(zip(FEATURES, step.more.rows[step.places[0]], strict=True))
+        ratios.append(refined.time_s[plan.terms(number)][0] / truth_s(row))
+    assert np.mean(ratios) == pytest.approx(1, abs=0.08)
+    _, differences = fill_tables(plan, refined, ())
+    # 30% of a run of 50 us and more, 20 runs: layers of a few us are lost in it
+    assert set(differences["status"]) >= {"kept", "insignificant"}
+    kept = differences["status"] == "kept"
+    assert differences.loc[kept, "raw_s"].min() > 0
+    ratio = differences["sigma_s"] / differences["raw_s"].abs()
+    assert ratio[kept].max() < 0.5 < ratio[~kept].min() + 0.05
+
+
+def test_a_negative_difference_is_told_and_gives_no_row(tmp_path):
+    records = list(measured(chains(sizes=range(8, 104, 8))))
+    worst = next(each for each in records if each["case"]["settings"]["kernels"] == 4)
+    worst["profile"]["time_s"] = 1e-5
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in records))
+    solution = solve(read_times([path], build), rounds=1)
+    plan, refined = solution.plan, solution.refined
+    rows, differences = fill_tables(plan, refined, ())
+    line = differences.set_index("case_id").loc[worst["case"]["case_id"]]
+    assert (line["status"], line["raw_s"] < 0) == ("negative", True)
+    cases = {row["case_id"] for found in rows.layers.values() for row in found}
+    assert worst["case"]["case_id"] not in cases
+    assert all(row["time_s"] > 0 for found in rows.layers.values() for row in found)
+
+
+def test_a_row_of_one_size_gives_what_is_left_of_its_graph(tmp_path):
+    alone = chains(kernels=(2,), sizes=(20, 28, 36))
+    readings = read_times([shard(tmp_path / "a.jsonl", [*chains(), *alone])], build)
+    solution = solve(readings, rounds=2)
+    plan, refined = solution.plan, solution.refined
+    rows, _ = fill_tables(plan, refined, ())
+    left = [row for row in rows.layers["convolution"] if row["kind"] == "remainder"]
+    assert len(left) == 3
+    for row in left:
+        assert row["time_s"] == pytest.approx(truth_s(row), rel=0.03)
+
+
+def networks_of(share, beta, noise, count=300):
+    """Synthetic networks: followers, all else, and totals in which followers cost beta."""
+    generator = np.random.default_rng(2)
+    others = generator.dirichlet([4, 2, 1], count)
+    followers = share * generator.random((count, 1))
+    target = others @ [1.1, 0.9, 1.0] + beta * followers[:, 0]
+    return followers, others, target * (1 + noise * generator.standard_normal(count))
+
+
+@pytest.mark.parametrize(
+    ("share", "beta", "noise", "wanted"),
+    [
+        (0.1, 0.0, 0.02, "FUSED"),
+        (0.1, 1.0, 0.02, "NOT_FUSED"),
+        (0.003, 0.0, 0.1, "POSSIBLY_FUSED"),  # lost in what else networks cost
+        (0.003, 1.0, 0.1, "POSSIBLY_FUSED"),
+    ],
+)
+def test_whether_a_follower_runs_with_its_producer(share, beta, noise, wanted):
+    ((found,), (low,), (high,)) = bootstrapped(*networks_of(share, beta, noise), seed=0)
+    assert verdict(low, high) == wanted
+    if noise < 0.1:
+        assert found == pytest.approx(beta, abs=0.1)
+
+
+def test_networks_show_which_pairs_they_hold(exact):
+    solution = exact[1]
+    tests = {test.pair: test for test in pair_tests(solution.plan, solution.isolated)}
+    assert tests["add->max_pooling"].networks == 25
+    assert tests["add->max_pooling"].low <= 1 <= tests["add->max_pooling"].high
+
+
+def test_a_verdict_needs_its_whole_interval_on_one_side():
+    assert verdict(-0.1, 0.3) == "FUSED"
+    assert verdict(0.6, 1.4) == "NOT_FUSED"
+    assert verdict(0.3, 0.8) == "POSSIBLY_FUSED"
+
+
+def test_the_standard_error_of_the_lower_quartile_is_that_of_many_repetitions():
+    generator = np.random.default_rng(0)
+    samples = generator.normal(1.0, 0.1, (400, 60))
+    told = np.median([standard_error_s(row) for row in samples])
+    assert told == pytest.approx(np.std(np.quantile(samples, 0.25, axis=1)), rel=0.25)
+    assert standard_error_s([1.0, 1.0]) == 0.0
+
+
+def test_graphs_of_one_size_only_are_refused_in_one_line(tmp_path, capsys):
+    path = shard(tmp_path / "a.jsonl", chains(kernels=(2,)))
+    with pytest.raises(SystemExit) as stopped:
+        command([path], tmp_path / "tables")
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert "same kernels in graphs of several sizes" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "tables").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("{", "line 1: not a JSON record"), ("{}\n", "line 1: no record of a measured case")],
+)
+def test_lines_that_are_no_records_are_named(tmp_path, text, told):
+    path = tmp_path / "a.jsonl"
+    path.write_text(text)
+    with pytest.raises(ArtefactError, match=told):
+        read_times([path], build)
+
+
+def test_a_refused_graph_and_one_without_time_are_kept_with_their_reasons(tmp_path):
+    records = list(measured(chains()))
+    records[0]["profile"]["refusal"] = "out of memory"
+    records[3]["profile"]["time_s"] = 0.0
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in records))
+    readings = read_times([path], build)
+    assert [reason for _, reason in readings.refused] == [
+        "out of memory",
+        "the end-to-end time is 0.0; legal: above 0 s",
+    ]
+    assert len(readings.graphs) == len(records) - 2
+
+
+def test_sums_that_are_no_numbers_are_refused():
+    one = np.ones(1)
+    bad = (np.array([np.nan]), one, one, np.ones((1, 3)), np.array(["a"]), np.zeros(1, dtype=int))
+    with pytest.raises(FitError, match="time_s is not a finite number"):
+        Sums(*bad, one, np.array(["add"]), np.ones((1, len(FEATURES))))

@@ -1,0 +1,53 @@
+"""Nested graphs of every micro-kernel row, and the platforms that ask for them."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmark.black_box_plan import nest_id, nested_cases
+from benchmark.config import load_platform
+from benchmark.plan import make_case
+from strata.errors import SchemaError
+
+ROW = {"height": 8, "width": 8, "channels": 16, "filters": 16, "kernel": 3, "kernels": 3}
+FILES = Path(__file__).parents[3] / "config" / "platforms"
+
+
+def test_every_row_stands_once_per_number_of_kernels_with_its_tags():
+    case = make_case("convolution", ROW, {"sweep": "filters", "sweep_group": "g"})
+    found = nested_cases([case], [1, 2, 4])
+    assert [each.settings["kernels"] for each in found] == [1, 2, 4]
+    assert {nest_id(each.benchmark, each.settings) for each in found} == {
+        nest_id("convolution", ROW)
+    }
+    assert all(each.tags == case.tags for each in found)
+
+
+def test_numbers_beyond_a_benchmarks_limits_are_halved_until_legal():
+    heavy = {"channels": 8192, "filters": 2048, "kernels": 1}  # 16.8 M weights of at most 67 M
+    found = nested_cases([make_case("dense", heavy)], [1, 8])
+    assert [each.settings["kernels"] for each in found] == [1, 4]
+
+
+def test_networks_stay_as_they_are():
+    row = {"height": 16, "width": 16, "channels": 8, "filters": 8}
+    case = make_case("convnet", row)
+    assert nested_cases([case], [1, 4]) == [case]
+
+
+@pytest.mark.parametrize("path", sorted(FILES.glob("*_black_box.yaml")), ids=lambda path: path.stem)
+def test_a_black_box_wraps_the_platform_it_is_like(path):
+    hidden = load_platform(path)
+    profiled = load_platform(path.with_name(path.name.replace("_black_box", "")))
+    assert (hidden.module, hidden.options["module"]) == ("black_box", profiled.module)
+    assert hidden.black_box.kernels == [1, 4]
+    inner = hidden.options.get("options", {})
+    assert all(profiled.options[key] == value for key, value in inner.items())
+    assert hidden.sweeps == profiled.sweeps
+
+
+def test_numbers_that_do_not_grow_are_refused(tmp_path):
+    path = tmp_path / "box.yaml"
+    path.write_text("module: 'null'\nblack_box: {kernels: [4, 1]}\n")
+    with pytest.raises(SchemaError, match=r"black_box.kernels.*numbers that grow"):
+        load_platform(path)
