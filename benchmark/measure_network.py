@@ -43,6 +43,7 @@ def command(
             "format": "strata-measurement",
             "version": 1,
             "network": graph.name,
+            "file": str(network.resolve()),
             "platform": platform,
             "time_s": profile.time_s,
             "samples_s": profile.samples_s,
