@@ -12,18 +12,37 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 
-from model_gen.layer_fit import fit_layer_models
+from model_gen.fusion_decisions import FusionDecision, apply_decisions, read_decisions
+from model_gen.interval_fit import fit_intervals
+from model_gen.layer_fit import fit_all_layers, refit_mixed, rows_beside, unrolling_of
 from model_gen.mapping_fit import fit_mapping, fit_placement
 from model_gen.memory_fit import fit_memory
+from model_gen.network_tables import (
+    check_mapping,
+    check_networks,
+    check_placements,
+    read_mapping,
+    read_networks,
+    read_placements,
+)
 from model_gen.overhead import fit_overhead
 from model_gen.statistical import DEFAULT_FOREST, ForestSettings, Learner
-from model_gen.tables import MULTI_LAYER, read_table, undisturbed
+from model_gen.tables import (
+    MULTI_LAYER,
+    check_extents,
+    check_table,
+    distinct,
+    read_table,
+    undisturbed,
+)
 from model_gen.traffic_fit import fit_traffic
-from model_gen.unrolling import read_unrolling
+from model_gen.unrolling import UnrollingFit, identified, read_unrolling
 from strata.atomic import replacing
 from strata.console import exits_cleanly
-from strata.errors import ArtefactError
-from strata.execution import OWN_FEATURES
+from strata.errors import ArtefactError, FitError, legal
+from strata.execution import OWN_FEATURES, PLACEMENTS
+from strata.layer import OPERATIONS
+from strata.layer_models import LayerModel, Roofline
 from strata.platform_model import Header, PlatformModel, save_platform_model
 
 
@@ -41,13 +60,30 @@ def _ranges(table: pd.DataFrame) -> dict[str, tuple[float, float]]:
     return {name: (float(table[name].min()), float(table[name].max())) for name in OWN_FEATURES}
 
 
-def _undisturbed_tables(
-    layer_tables: dict[str, pd.DataFrame],
+def _sound_tables(
+    layer_tables: dict[str, pd.DataFrame], unrolling: dict[str, list[UnrollingFit]]
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:
-    """Each table's rows that were measured undisturbed, and notes on what was left out."""
-    found = {operation: undisturbed(table) for operation, table in layer_tables.items()}
-    notes = [f"{operation}: {note}" for operation, (_, note) in found.items() if note]
-    return {operation: table for operation, (table, _) in found.items()}, notes
+    """Each table's rows, once each, that were measured undisturbed; notes on what was left out.
+
+    FitError for a table that no model can be fitted to, or of what is no operation.
+    """
+    if not layer_tables:
+        raise FitError("no layer table: a platform model needs at least one")
+    found, notes = {}, []
+    for key, table in layer_tables.items():
+        operation, _, placement = key.partition("@")
+        if operation not in OPERATIONS or placement not in ("", *PLACEMENTS):
+            raise FitError(
+                f"table of {key}: no such layer type; legal: {legal(OPERATIONS)}, "
+                f"alone or with @ and {legal(PLACEMENTS)}"
+            )
+        check_table(table, f"table of {key}")
+        unrolled = [each.feature for each in identified(unrolling.get(key, []))]
+        check_extents(table, unrolled, f"table of {key}")
+        once, repeated = distinct(table)
+        found[key], disturbed = undisturbed(once)
+        notes += [f"{key}: {note}" for note in (repeated, disturbed) if note]
+    return found, notes
 
 
 def fit_platform(
@@ -55,21 +91,23 @@ def fit_platform(
     mapping_table: pd.DataFrame,
     placements: pd.DataFrame,
     networks: pd.DataFrame,
-    unrolling: dict[str, list[Any]],
+    unrolling: dict[str, list[UnrollingFit]],
     header: dict[str, Any],
     settings: ForestSettings = DEFAULT_FOREST,
+    decisions: Sequence[FusionDecision] = (),
 ) -> tuple[PlatformModel, dict[str, Any]]:
     """The stacked platform model, and a JSON-serialisable report of how it was fitted.
 
-    `header` holds the run's own fields of `Header` (platform, run, seed, data_hashes). Raises
-    FitError for tables nothing can be fitted to.
+    `header` holds the run's own fields of `Header` (platform, run, seed, data_hashes), `decisions`
+    what was measured again of POSSIBLY_FUSED pairs. Raises FitError for tables nothing can be
+    fitted to, before anything is.
     """
     seed = header["seed"]
-    quiet, disturbed = _undisturbed_tables(layer_tables)
-    fits = {
-        operation: fit_layer_models(table, operation, unrolling.get(operation, []), seed, settings)
-        for operation, table in quiet.items()
-    }
+    quiet, disturbed = _sound_tables(layer_tables, unrolling)
+    check_networks(networks)
+    check_placements(placements)
+    mapping_table, undecided = apply_decisions(check_mapping(mapping_table), decisions)
+    fits = fit_all_layers(quiet, unrolling, seed, settings)
     networks, note = undisturbed(networks)
     disturbed += [f"networks: {note}"] if note else []
     mapping, scores = fit_mapping(mapping_table, networks, seed)
@@ -78,7 +116,24 @@ def fit_platform(
     mapping = replace(mapping, placement=placing, memory=memory)
     scores += placing_scores
     # single-kind graphs tell nothing of what a network costs beside its layers
-    overhead = fit_overhead(networks[networks["benchmark"].isin(MULTI_LAYER)])
+    whole = networks[networks["benchmark"].isin(MULTI_LAYER)]
+    overhead = fit_overhead(whole)
+
+    def refit(key: str, table: pd.DataFrame) -> LayerModel | None:
+        # how errors grow with distance hardly depends on the learner, and a forest is fast
+        forest = replace(settings, learner="forest")
+        found = unrolling_of(key, unrolling)
+        return refit_mixed(table, found, seed, forest, rows_beside(key, quiet))
+
+    around = fit_intervals(
+        quiet,
+        {key: fit.held_out_s for key, fit in fits.items()},
+        {key: fit.models[Roofline.kind].peaks for key, fit in fits.items()},
+        whole,
+        overhead,
+        refit,
+        seed,
+    )
     latest = networks.iloc[-1]
     bits = int(latest["bits"])
     traffic = fit_traffic(quiet, bits, seed, settings)
@@ -100,11 +155,22 @@ def fit_platform(
         "layers": metrics,
         "notes": record.notes,
         "mapping": [asdict(score) for score in scores],
+        "undecided": undecided,
         "moves_strides": mapping.moves_strides,
         "memory": asdict(memory) if memory else None,
         "overhead": asdict(overhead),
+        "intervals": around.report,
     }
-    return PlatformModel(record, models, mapping, overhead, traffic.traffic), report
+    model = PlatformModel(
+        record,
+        models,
+        mapping,
+        overhead,
+        traffic.traffic,
+        around.validity,
+        around.intervals,
+    )
+    return model, report
 
 
 def _table_paths(folder: Path) -> Sequence[Path]:
@@ -127,6 +193,9 @@ def command(
     minimum_leaf: Annotated[
         int, typer.Option(min=1, help="Fewest rows in a leaf.")
     ] = DEFAULT_FOREST.minimum_leaf,
+    decisions: Annotated[
+        Path | None, typer.Option(help="Pairs measured again, from fusion_tests.")
+    ] = None,
     learner: Annotated[
         Learner, typer.Option(help="The paper's random forest, or gradient boosting.")
     ] = DEFAULT_FOREST.learner,
@@ -142,12 +211,13 @@ def command(
     }
     model, fit_report = fit_platform(
         {path.stem: read_table(path) for path in paths},
-        pd.read_parquet(tables / "mapping.parquet"),
-        pd.read_parquet(tables / "placements.parquet"),
-        pd.read_parquet(tables / "networks.parquet"),
+        read_mapping(tables / "mapping.parquet"),
+        read_placements(tables / "placements.parquet"),
+        read_networks(tables / "networks.parquet"),
         read_unrolling(unrolling),
         {"platform": platform, "run": run, "seed": seed, "data_hashes": hashes},
         ForestSettings(trees=trees, minimum_leaf=minimum_leaf, learner=learner),
+        read_decisions(decisions) if decisions else (),
     )
     save_platform_model(model, output)
     with replacing(report) as temporary:

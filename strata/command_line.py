@@ -194,7 +194,7 @@ def estimate(
     from strata.estimate import estimate as estimate_network
     from strata.importer import load_network
     from strata.platforms import load_platform
-    from strata.report import check_plot_path, save_plot
+    from strata.plot import check_plot_path, save_plot
 
     check_kind(model)
     if as_json and as_csv:

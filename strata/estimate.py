@@ -5,32 +5,28 @@ chosen kind of layer model answers for each, the roofline where it cannot; the n
 the sum. Whatever was not answered by the chosen model says so in the result.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from math import inf, isfinite
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from strata import operations as op
-from strata.errors import ArtefactError, SchemaError
-from strata.execution import FEATURES, ExecutedLayer, feature_matrix
+from strata.adjustment import adjusted_answers, widened_intervals
+from strata.answers import NO_MODEL, Answer, layer_answers
+from strata.errors import SchemaError, legal
+from strata.execution import ExecutedLayer, feature_matrix
 from strata.graph import Graph, with_bits
+from strata.intervals import SHOWN_LEVEL, Interval
 from strata.layer import Layer
-from strata.layer_models import KINDS, Roofline
+from strata.layer_models import KINDS
+from strata.spreads import Levels, estimated_intervals
 from strata.traffic import Bytes
 
 if TYPE_CHECKING:
     from strata.platform_model import PlatformModel
 
-FALLBACK_KIND = "roofline"
-_LEAST_UTILISATION = 0.1
-NO_MODEL = "none"
-NO_TIME = "no time"
+SPARSE = "sparse: nothing near was measured"
 _PLACED = {"host": "on the host", "streamed": "weights fetched in every run"}
-_OPS, _BYTES = FEATURES.index("ops"), FEATURES.index("bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +38,11 @@ class LayerEstimate:
     "memory" or "overhead", "none" where nothing moves, or "unknown" without a time; `utilisation`
     is the part of the binding peak, None if unknown.
     `fell_back` says that another model than the chosen kind answered, `model_used` which one.
-    `in_range` is False outside the range of the measurements behind the models of its operation;
-    `note` says why a row is out of the ordinary, "" otherwise. `traffic_bytes` are the bytes read
-    and written per memory whose traffic the platform tells, None where this layer's is not known.
+    `in_range` is False outside the range of the measurements behind the models of its operation,
+    or where nothing near was measured; `note` says why a row is out of the ordinary, "" otherwise.
+    `traffic_bytes` are the bytes read and written per memory whose traffic the platform tells,
+    None where this layer's is not known. `intervals_s` gives by level (0.9 for 90%) the seconds
+    between which the layer's time is expected; empty where that is not known.
     """
 
     name: str
@@ -59,6 +57,14 @@ class LayerEstimate:
     in_range: bool
     note: str
     traffic_bytes: Bytes = field(default_factory=dict, hash=False)
+    intervals_s: Levels = field(default_factory=dict, hash=False)
+
+    def interval_s(self, level: float = SHOWN_LEVEL) -> Interval | None:
+        """Lower and upper end of the interval of a level, in seconds; None where none is known.
+
+        SchemaError for a level that the platform model does not hold.
+        """
+        return _of_level(self.intervals_s, level)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,9 @@ class Estimate:
     `network_layers` counts the layers of the description without its inputs; `unmapped` holds the
     type name of each of them that the importer could not map, in the graph's order. `memories` are
     those whose traffic the platform's toolchain tells, mostly none. `times` says what the model was
-    fitted to where that were no measurements.
+    fitted to where that were no measurements. `intervals_s` gives by level (0.9 for 90%) the
+    seconds between which the latency is expected; empty where that is not known: for a model
+    without intervals, another kind than the one they were made for, and beside `untimed` layers.
     """
 
     network: str
@@ -82,6 +90,15 @@ class Estimate:
     unmapped: tuple[str, ...]
     memories: tuple[str, ...] = ()
     times: str = ""
+    recalibrated: str = ""
+    intervals_s: Levels = field(default_factory=dict, hash=False)
+
+    def interval_s(self, level: float = SHOWN_LEVEL) -> Interval | None:
+        """Lower and upper end of the latency's interval of a level, in seconds; None if unknown.
+
+        SchemaError for a level that the platform model does not hold.
+        """
+        return _of_level(self.intervals_s, level)
 
     @property
     def traffic_bytes(self) -> dict[str, float]:
@@ -131,23 +148,8 @@ class Estimate:
 
     @property
     def out_of_range(self) -> int:
-        """Executed layers outside the range of the measurements behind the models."""
+        """Executed layers outside the range of the measurements, or far from all of them."""
         return sum(not layer.in_range for layer in self.layers)
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    time_s: float | None
-    bound: str
-    utilisation: float | None
-    model_used: str
-    fell_back: bool
-
-
-_UNTIMED = _Answer(None, "unknown", None, NO_TIME, False)
-
-# features outside the measured range; None where the operation was never measured
-_Outside = tuple[str, ...] | None
 
 
 def estimate(
@@ -179,25 +181,37 @@ def estimate_executed(
     check_kind(kind)
     run = [layer for layer in executed if not isinstance(layer.root.parameters, op.Input)]
     matrix = feature_matrix(run)
-    answers = _answers(run, matrix, model, kind)
+    answers = layer_answers(run, matrix, model, kind)
+    overhead = model.overhead
+    if model.adjustment is not None:
+        answers = adjusted_answers(run, answers, model.adjustment)
+        overhead = model.adjustment.overhead(overhead)
     traffic = model.traffic.layers_bytes(run, matrix)
-    times_s = [answer.time_s or 0.0 for answer, _ in answers]
+    times_s = [answer.time_s or 0.0 for answer in answers]
     timed = sum(time_s > 0 for time_s in times_s)
-    overhead_s = model.overhead.time_s(timed, graph.input_bytes, graph.output_bytes)
+    overhead_s = overhead.time_s(timed, graph.input_bytes, graph.output_bytes)
     total_s = sum(times_s) + overhead_s
+    intervals_s, total_intervals_s = estimated_intervals(answers, matrix, total_s, model, kind)
+    if model.adjustment is not None:
+        factor = model.adjustment.interval_factor
+        pairs = zip(intervals_s, times_s, strict=True)
+        intervals_s = [widened_intervals(around, time_s, factor) for around, time_s in pairs]
+        total_intervals_s = widened_intervals(total_intervals_s, total_s, factor)
     return Estimate(
         network=graph.name,
         platform=model.header.platform,
         kind=kind,
         layers=tuple(
-            _row(layer, answer, outside, total_s, moved, model)
-            for layer, (answer, outside), moved in zip(run, answers, traffic, strict=True)
+            _row(layer, answer, total_s, moved, around, model)
+            for layer, answer, moved, around in zip(run, answers, traffic, intervals_s, strict=True)
         ),
         overhead_s=overhead_s,
         network_layers=len(graph.layers) - len(graph.inputs),
         unmapped=tuple(_type_names(graph.opaque)),
         memories=model.traffic.memories,
         times=model.header.times,
+        recalibrated=model.header.recalibrated,
+        intervals_s=total_intervals_s,
     )
 
 
@@ -223,141 +237,28 @@ def _loaded_network(network: Graph | str | Path) -> Graph:
     return load_network(network)
 
 
+def _of_level(intervals_s: Levels, level: float) -> Interval | None:
+    if intervals_s and level not in intervals_s:
+        raise SchemaError(f"no interval of level {level!r}; legal: {legal(intervals_s)}")
+    return intervals_s.get(level)
+
+
 def _type_names(layers: Iterable[Layer]) -> list[str]:
     return [
         layer.parameters.type_name for layer in layers if isinstance(layer.parameters, op.Opaque)
     ]
 
 
-def _answers(
-    executed: Sequence[ExecutedLayer], matrix: np.ndarray, model: "PlatformModel", kind: str
-) -> list[tuple[_Answer, _Outside]]:
-    """Per layer its answer and its features out of range.
-
-    Every model is asked once, whatever the number of layers.
-    """
-    rows_of: dict[str, list[int]] = defaultdict(list)
-    for row, layer in enumerate(executed):
-        rows_of[_modelled(layer, model)].append(row)
-    found: dict[int, tuple[_Answer, _Outside]] = {}
-    for operation, rows in rows_of.items():
-        part = matrix[rows]
-        answers = _operation_answers(part, operation, model, kind)
-        for i, row in enumerate(rows):
-            if executed[row].model_key != operation:  # its placement was never measured
-                answers[i] = replace(answers[i], fell_back=True)
-        outside = _outside(part, model.header.ranges.get(operation))
-        for i, row in enumerate(rows):
-            if _untimed(executed[row], model) and part[i, [_OPS, _BYTES]].any():
-                answers[i], outside[i] = _UNTIMED, ()
-        found |= dict(zip(rows, zip(answers, outside, strict=True), strict=True))
-    return [found[row] for row in range(len(executed))]
-
-
-def _untimed(layer: ExecutedLayer, model: "PlatformModel") -> bool:
-    """Whether no layer that runs as this one does was ever timed on the platform."""
-    if not layer.placement:
-        return False
-    return not any(key.endswith(f"@{layer.placement}") for key in model.layer_models)
-
-
-def _modelled(layer: ExecutedLayer, model: "PlatformModel") -> str:
-    """The key of a layer's models; those of the operation where its placement has none."""
-    return layer.model_key if layer.model_key in model.layer_models else layer.operation
-
-
-def _operation_answers(
-    matrix: np.ndarray, operation: str, model: "PlatformModel", kind: str
-) -> list[_Answer]:
-    """Answers of the first model of the chain with a positive, finite time for the row."""
-    answers: dict[int, _Answer] = {}
-    fitted = model.layer_models.get(operation, {})
-    for name in dict.fromkeys((kind, FALLBACK_KIND)):
-        rows = [row for row in range(len(matrix)) if row not in answers]
-        if name not in fitted or not rows:
-            continue
-        times = fitted[name].time_s(matrix[rows])
-        for row, time_s in zip(rows, times.tolist(), strict=True):
-            if isfinite(time_s) and time_s > 0:
-                peaks = fitted.get(FALLBACK_KIND, fitted[name]).peaks
-                bound, utilisation = _explained(matrix[row], time_s, peaks)
-                answers[row] = _Answer(time_s, bound, utilisation, name, name != kind)
-    return [
-        answers[row] if row in answers else _without_model(matrix[row], operation, model)
-        for row in range(len(matrix))
-    ]
-
-
-def _explained(row: np.ndarray, time_s: float, peaks: Roofline) -> tuple[str, float | None]:
-    """The roof a layer lies under, and the part of that peak it attains in its time.
-
-    "overhead" where it attains less than a tenth of either: neither roof explains its time.
-    """
-    memory_s = float(row[_BYTES]) / (peaks.peak_bytes_per_s or inf)
-    compute_s = float(row[_OPS]) / (peaks.peak_ops_per_s or inf)
-    utilisation = min(max(memory_s, compute_s) / time_s, 1.0)
-    if utilisation < _LEAST_UTILISATION:
-        return "overhead", utilisation or None
-    return "compute" if compute_s > memory_s else "memory", utilisation
-
-
-def _without_model(row: np.ndarray, operation: str, model: "PlatformModel") -> _Answer:
-    """The last resort, a roofline of extremes; a layer that moves nothing takes no time."""
-    ops, moved_bytes = float(row[_OPS]), float(row[_BYTES])
-    if moved_bytes == 0 and ops == 0:
-        return _Answer(0.0, "none", None, NO_MODEL, False)
-    peak_ops_per_s, peak_bytes_per_s = fallback_peaks(model)
-    memory_s, compute_s = moved_bytes / peak_bytes_per_s, ops / peak_ops_per_s
-    bound = "memory" if memory_s >= compute_s else "compute"
-    used = f"fallback: no model of {operation}"
-    return _Answer(max(memory_s, compute_s), bound, None, used, True)
-
-
-def fallback_peaks(model: "PlatformModel") -> tuple[float, float]:
-    """Operations and bytes per second for layers of an operation without any model.
-
-    The lowest bandwidth of all rooflines, because a layer nobody measured is unlikely to be served
-    better than the worst that was; and the highest peak, because the peaks of operations differ by
-    orders of magnitude and only the highest bounds them all. ArtefactError without a roofline.
-    """
-    rooflines = [
-        fitted[FALLBACK_KIND].peaks
-        for key, fitted in model.layer_models.items()
-        if FALLBACK_KIND in fitted and "@" not in key  # a host or a link is no bound of the rest
-    ]
-    bandwidths = [r.peak_bytes_per_s for r in rooflines if r.peak_bytes_per_s is not None]
-    peaks = [r.peak_ops_per_s for r in rooflines if r.peak_ops_per_s is not None]
-    if not bandwidths:
-        raise ArtefactError(
-            f"platform model '{model.header.platform}' holds no roofline with a bandwidth; "
-            "at least one operation needs one, as a fallback for layers without a model"
-        )
-    return max(peaks, default=inf), min(bandwidths)
-
-
-def _outside(
-    matrix: np.ndarray, ranges: Mapping[str, tuple[float, float]] | None
-) -> list[_Outside]:
-    """Per row the features outside the ranges; None for every row where no ranges are known."""
-    if not ranges:
-        return [None] * len(matrix)
-    names = [name for name in FEATURES if name in ranges]
-    limits = np.array([ranges[name] for name in names], dtype=np.float64)
-    values = matrix[:, [FEATURES.index(name) for name in names]]
-    beyond = (values < limits[:, 0]) | (values > limits[:, 1])
-    return [tuple(np.array(names)[row].tolist()) for row in beyond]
-
-
 def _row(
     executed: ExecutedLayer,
-    answer: _Answer,
-    outside: _Outside,
+    answer: Answer,
     total_s: float,
     moved: Bytes,
+    intervals_s: Levels,
     model: "PlatformModel",
 ) -> LayerEstimate:
     moves_nothing, time_s = answer.model_used == NO_MODEL, answer.time_s
-    notes = [*_notes(executed, outside, moves_nothing)]
+    notes = [*_notes(executed, answer, moves_nothing)]
     if time_s is None:
         notes.append(f"{model.header.toolchain.get('name', 'the toolchain')} gives no time")
     return LayerEstimate(
@@ -370,13 +271,14 @@ def _row(
         utilisation=answer.utilisation,
         model_used=answer.model_used,
         fell_back=answer.fell_back,
-        in_range=moves_nothing or outside == (),
+        in_range=moves_nothing or (answer.outside == () and not answer.sparse),
         note="; ".join(notes),
         traffic_bytes=moved,
+        intervals_s=intervals_s,
     )
 
 
-def _notes(executed: ExecutedLayer, outside: _Outside, moves_nothing: bool) -> Iterator[str]:
+def _notes(executed: ExecutedLayer, answer: Answer, moves_nothing: bool) -> Iterator[str]:
     unmapped = _type_names(executed.layers)
     if executed.placement:
         yield _PLACED[executed.placement]
@@ -384,8 +286,10 @@ def _notes(executed: ExecutedLayer, outside: _Outside, moves_nothing: bool) -> I
         yield f"not mapped: {', '.join(unmapped)}"
     if moves_nothing:
         yield "moves nothing"
-    elif outside is None:
+    elif answer.outside is None:
         if not unmapped:
             yield "never measured"
-    elif outside:
-        yield f"out of range: {', '.join(outside)}"
+    elif answer.outside:
+        yield f"out of range: {', '.join(answer.outside)}"
+    elif answer.sparse:
+        yield SPARSE

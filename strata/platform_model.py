@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
@@ -18,34 +17,32 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from strata.adjustment import Adjustment, adjustment_from_dict, adjustment_to_dict
 from strata.atomic import replacing
+from strata.bundle_file import (
+    BROKEN,
+    add_member,
+    npz_bytes,
+    one_line,
+    open_bundle,
+    read_member,
+)
 from strata.errors import ArtefactError, legal
 from strata.execution import PLACEMENTS
 from strata.forest import Forest, forest_from_arrays, forest_to_arrays
+from strata.intervals import Intervals, intervals_from_dict, intervals_to_dict
 from strata.layer import OPERATIONS
-from strata.layer_models import LayerModel, layer_model_from_dict, layer_model_to_dict
+from strata.layer_model_json import layer_model_from_dict, layer_model_to_dict
+from strata.layer_models import LayerModel
 from strata.mapping import MappingModel, mapping_from_parts, mapping_to_parts
 from strata.traffic import Traffic, traffic_from_dict, traffic_to_dict
+from strata.validity import Validity, validity_from_parts, validity_to_parts
 
 FORMAT = "strata-platform"
-SCHEMA_VERSION = 2
-
+SCHEMA_VERSION = 3
+_READABLE = (2, 3)  # version 2 knows no intervals, no regions and no adjustment
 _HEADER, _ARRAYS = "header.json", "arrays.npz"
 _LARGEST_HEADER, _LARGEST_ARRAYS = 64 * 2**20, 2**30  # bytes; a bundle is meant to stay below 30 MB
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # equal models give equal files
-_BROKEN = (
-    OSError,
-    EOFError,
-    KeyError,
-    MemoryError,
-    NotImplementedError,
-    OverflowError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +74,8 @@ class Header:
     `platform` is the platform's name, `run` the configuration's, `created` ISO 8601 in UTC.
     `data_hashes` gives the SHA-256 of each table, `fit_metrics` the metrics per operation,
     `ranges` the smallest and largest value of each feature per operation, `counts` the rows.
-    `bits` is what the platform computes in, per activation and weight.
+    `bits` is what the platform computes in, per activation and weight. `recalibrated` says what the
+    model was moved to another set-up with, in a few words; empty for an original.
     """
 
     platform: str
@@ -94,6 +92,7 @@ class Header:
     counts: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     bits: int = 32
+    recalibrated: str = ""
 
     @property
     def times(self) -> str:
@@ -106,6 +105,9 @@ class PlatformModel:
     """Header, layer models, mapping model, overhead of a network, and its traffic if known.
 
     Layer models are kept by `ExecutedLayer.model_key` (operation, and placement if any) and kind.
+    `validity` says where their measurements lie, `intervals` how far estimates may lie off; both
+    are empty in models that do not know it. `adjustment` is there where the model was moved to
+    another set-up.
     """
 
     header: Header
@@ -113,12 +115,15 @@ class PlatformModel:
     mapping: MappingModel
     overhead: NetworkOverhead = NetworkOverhead()
     traffic: Traffic = field(default_factory=Traffic)
+    validity: Validity = field(default_factory=Validity)
+    intervals: Intervals = field(default_factory=Intervals)
+    adjustment: Adjustment | None = None
 
 
 def save_platform_model(model: PlatformModel, path: str | Path) -> None:
     """Write a bundle, whole or not at all; ArtefactError if the model would not load again."""
     header, arrays = _to_parts(model)
-    payload = _npz(arrays)
+    payload = npz_bytes(arrays)
     header["arrays"] = {"file": _ARRAYS, "sha256": hashlib.sha256(payload).hexdigest()}
     try:
         text = json.dumps(header, allow_nan=False, indent=1)
@@ -126,8 +131,8 @@ def save_platform_model(model: PlatformModel, path: str | Path) -> None:
         raise ArtefactError(f"{path}: the header cannot be written as JSON: {error}") from None
     _from_parts(json.loads(text), arrays, str(path))
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as bundle:
-        _add(bundle, _HEADER, text.encode(), zipfile.ZIP_DEFLATED)
-        _add(bundle, _ARRAYS, payload, zipfile.ZIP_STORED)
+        add_member(bundle, _HEADER, text.encode(), zipfile.ZIP_DEFLATED)
+        add_member(bundle, _ARRAYS, payload, zipfile.ZIP_STORED)
 
 
 def load_platform_model(path: str | Path) -> PlatformModel:
@@ -137,24 +142,24 @@ def load_platform_model(path: str | Path) -> PlatformModel:
     version, or that holds anything but what this version writes.
     """
     where = str(path)
-    with _open(path) as bundle:
+    with open_bundle(path) as bundle:
         header = _header(bundle, where)
-        payload = _member(bundle, _ARRAYS, _LARGEST_ARRAYS, where)
+        payload = read_member(bundle, _ARRAYS, _LARGEST_ARRAYS, where)
     stated = _get(_get(header, "arrays", dict, where), "sha256", str, f"{where}: arrays")
     if hashlib.sha256(payload).hexdigest() != stated:
         raise ArtefactError(f"{where}: {_ARRAYS} is corrupt: its SHA-256 is not the header's")
     try:
         with np.load(io.BytesIO(payload), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-    except _BROKEN as error:
-        raise ArtefactError(f"{where}: {_ARRAYS} is corrupt: {_line(error)}") from None
+    except BROKEN as error:
+        raise ArtefactError(f"{where}: {_ARRAYS} is corrupt: {one_line(error)}") from None
     return _from_parts(header, arrays, where)
 
 
 def load_header(path: str | Path) -> Header:
     """The header of a bundle without its arrays; ArtefactError as `load_platform_model`."""
     where = str(path)
-    with _open(path) as bundle:
+    with open_bundle(path) as bundle:
         return _parse_header(_header(bundle, where), where)
 
 
@@ -180,6 +185,13 @@ def _to_parts(model: PlatformModel) -> tuple[dict[str, Any], dict[str, np.ndarra
     rest = {"layer_models": models, "mapping": mapping, "overhead": asdict(model.overhead)}
     if model.traffic.memories:
         rest["traffic"] = traffic_to_dict(model.traffic, store)
+    if model.validity.regions:
+        rest["validity"], points = validity_to_parts(model.validity)
+        arrays.update({f"validity/{key}": array for key, array in points.items()})
+    if model.intervals.network or model.intervals.layers:
+        rest["intervals"] = intervals_to_dict(model.intervals, store)
+    if model.adjustment is not None:
+        rest["adjustment"] = adjustment_to_dict(model.adjustment)
     return data | rest, arrays
 
 
@@ -206,14 +218,46 @@ def _from_parts(
     traffic = Traffic()
     if "traffic" in data:  # most platforms' toolchains say nothing of it
         traffic = traffic_from_dict(data["traffic"], forests, f"{where}: traffic")
-    return PlatformModel(header, models, mapping, _overhead(data, where), traffic)
+    return PlatformModel(
+        header,
+        models,
+        mapping,
+        _overhead(data, where),
+        traffic,
+        _validity(data, arrays, where),
+        _intervals(data, forests, where),
+        _adjustment(data, where),
+    )
+
+
+def _validity(data: Mapping[str, Any], arrays: Mapping[str, np.ndarray], where: str) -> Validity:
+    if "validity" not in data:
+        return Validity()
+    own = _below("validity/", arrays)
+    return validity_from_parts(data["validity"], own, f"{where}: validity")
+
+
+def _intervals(data: Mapping[str, Any], forests: Mapping[str, Forest], where: str) -> Intervals:
+    if "intervals" not in data:
+        return Intervals()
+    return intervals_from_dict(data["intervals"], forests, f"{where}: intervals")
+
+
+def _adjustment(data: Mapping[str, Any], where: str) -> Adjustment | None:
+    if "adjustment" not in data:
+        return None
+    return adjustment_from_dict(data["adjustment"], f"{where}: adjustment")
+
+
+def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
 
 def _forests(arrays: Mapping[str, np.ndarray], where: str) -> dict[str, Forest]:
     grouped: dict[str, dict[str, np.ndarray]] = {}
     for name, array in arrays.items():
         group, _, part = name.partition("/")
-        if group != "mapping":
+        if group not in ("mapping", "validity"):
             grouped.setdefault(group, {})[part] = array
     try:
         return {name: forest_from_arrays(parts) for name, parts in grouped.items()}
@@ -222,12 +266,10 @@ def _forests(arrays: Mapping[str, np.ndarray], where: str) -> dict[str, Forest]:
 
 
 def _mapping(data: dict[str, Any], arrays: Mapping[str, np.ndarray], where: str) -> MappingModel:
-    prefix = "mapping/"
-    own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
     try:
-        return mapping_from_parts(data, own)
-    except (ArtefactError, AttributeError, IndexError, *_BROKEN) as error:
-        raise ArtefactError(f"{where}: mapping: {_line(error)}") from None
+        return mapping_from_parts(data, _below("mapping/", arrays))
+    except (ArtefactError, AttributeError, IndexError, *BROKEN) as error:
+        raise ArtefactError(f"{where}: mapping: {one_line(error)}") from None
 
 
 def _overhead(data: Mapping[str, Any], where: str) -> NetworkOverhead:
@@ -259,6 +301,7 @@ def _parse_header(data: Mapping[str, Any], where: str) -> Header:
         counts={op: _get(counts, op, int, f"{place}: counts") for op in counts},
         notes=tuple(about["notes"]),
         bits=_get(about, "bits", int, place),
+        recalibrated=_typed(about.get("recalibrated", ""), str, f"{place}: recalibrated"),
     )
 
 
@@ -275,67 +318,23 @@ def _ranges(data: object, where: str) -> dict[str, tuple[float, float]]:
     return found
 
 
-def _open(path: str | Path) -> zipfile.ZipFile:
-    if not Path(path).is_file():
-        raise ArtefactError(f"{path}: no such platform model file")
-    try:
-        return zipfile.ZipFile(path)
-    except _BROKEN as error:
-        raise ArtefactError(f"{path}: not a platform model (no zip): {_line(error)}") from None
-
-
-def _member(bundle: zipfile.ZipFile, name: str, largest: int, where: str) -> bytes:
-    try:
-        about = bundle.getinfo(name)
-    except KeyError:
-        raise ArtefactError(f"{where}: not a platform model: it holds no {name}") from None
-    plain = about.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-    if not plain or about.file_size > largest:
-        raise ArtefactError(f"{where}: {name} is oddly compressed or larger than {largest} bytes")
-    try:
-        return bundle.read(about)
-    except _BROKEN as error:
-        raise ArtefactError(f"{where}: {name} is corrupt: {_line(error)}") from None
-
-
 def _header(bundle: zipfile.ZipFile, where: str) -> dict[str, Any]:
-    text = _member(bundle, _HEADER, _LARGEST_HEADER, where)
+    text = read_member(bundle, _HEADER, _LARGEST_HEADER, where)
     place = f"{where}: {_HEADER}"
     try:
         data = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise ArtefactError(f"{place} is corrupt: {_line(error)}") from None
+        raise ArtefactError(f"{place} is corrupt: {one_line(error)}") from None
     if _typed(data, dict, place).get("format") != FORMAT:
         _fail(place, f"format is {data.get('format')!r}", [FORMAT])
-    if data.get("schema_version") != SCHEMA_VERSION:
+    if data.get("schema_version") not in _READABLE:
         version = f"schema version is {data.get('schema_version')!r}"
-        _fail(place, version, [f"{SCHEMA_VERSION} (generate the platform model anew)"])
+        _fail(place, version, ["2 or 3 (generate the platform model anew)"])
     return data
-
-
-def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
-    # numpy.savez would stamp the time of day into the file
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, array in arrays.items():
-            content = io.BytesIO()
-            np.lib.format.write_array(content, np.ascontiguousarray(array), allow_pickle=False)
-            _add(archive, f"{name}.npy", content.getvalue(), zipfile.ZIP_STORED)
-    return buffer.getvalue()
-
-
-def _add(archive: zipfile.ZipFile, name: str, content: bytes, compression: int) -> None:
-    member = zipfile.ZipInfo(name, _EPOCH)
-    member.compress_type = compression
-    archive.writestr(member, content)
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no finite number")
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _fail(where: str, what: str, allowed: object) -> NoReturn:

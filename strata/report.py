@@ -1,4 +1,4 @@
-"""Estimates, networks and platforms for people (tables, plot), estimates for programs (JSON, CSV).
+"""Estimates, networks and platforms for people (tables), estimates for programs (JSON, CSV).
 
 Milliseconds only where a person reads.
 """
@@ -9,13 +9,14 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from strata import operations as op
-from strata.errors import ArtefactError, SchemaError, legal
-from strata.estimate import NO_MODEL, NO_TIME, Estimate, LayerEstimate
+from strata.answers import NO_MODEL, NO_TIME
+from strata.errors import ArtefactError
+from strata.estimate import SPARSE, Estimate, LayerEstimate
 from strata.graph import Graph
+from strata.intervals import SHOWN_LEVEL, Interval
 from strata.work import Work
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 JSON_SCHEMA = "strata-estimate"
 JSON_VERSION = 1
-PLOT_SUFFIXES = (".png", ".svg")
 CSV_COLUMNS = (
     "name",
     "operation",
@@ -40,9 +40,9 @@ CSV_COLUMNS = (
     "note",
 )
 _PLAIN_WIDTH = 170  # columns where the output is no terminal
+_WIDE = 120  # columns that have room for the layers' intervals
 _MEMORY_TEXT = {"sram": "SRAM", "flash": "flash", "dram": "DRAM"}
 _SHOWN_ABSORBED = 3
-_LONGEST_LABEL = 40
 
 
 def coverage(unmapped: Sequence[str], layers: int) -> str:
@@ -58,6 +58,8 @@ def headline(estimate: Estimate) -> str:
     lines = [coverage(estimate.unmapped, estimate.network_layers)]
     if estimate.times:
         lines.append(f"the model was fitted to {estimate.times}")
+    if estimate.recalibrated:
+        lines.append(f"the model was recalibrated from {estimate.recalibrated}")
     if estimate.fell_back:
         names = _counted(layer.operation for layer in estimate.layers if layer.fell_back)
         lines.append(
@@ -73,7 +75,7 @@ def headline(estimate: Estimate) -> str:
     if estimate.out_of_range:
         lines.append(
             f"{estimate.out_of_range} of {executed} executed layers lie outside the measured "
-            "range, marked !"
+            "range or far from all that was measured, marked !"
         )
     return "\n".join(lines)
 
@@ -86,20 +88,44 @@ def _counted(names: Iterable[str]) -> str:
 
 def table_text(estimate: Estimate, width: int | None = None) -> str:
     """The estimate for people, `width` columns wide; as wide as a page without one."""
-    drawn = _table("layer", "operation", "absorbed", ">time (ms)", ">share (%)", "bound")
+    drawn = _table("layer", "operation", "absorbed", ">time (ms)")
+    ranged = any(layer.intervals_s for layer in estimate.layers) and (width or _WIDE) >= _WIDE
+    if ranged:
+        drawn.add_column(f"{SHOWN_LEVEL:.0%} (ms)", justify="right", no_wrap=True)
+    drawn.add_column("share (%)", justify="right", no_wrap=True)
+    drawn.add_column("bound", no_wrap=True)
     drawn.add_column("util. (%)", justify="right", no_wrap=True)
     for memory in estimate.memories:
         drawn.add_column(f"{_MEMORY_TEXT[memory]} (KiB)", justify="right", no_wrap=True)
     drawn.add_column("model", overflow="fold")
     for layer in estimate.layers:
-        _add_row(drawn, _cells(layer))
+        _add_row(drawn, _cells(layer, ranged))
     title = f"{estimate.network} on {estimate.platform}, {estimate.kind} model"
     total = (
         f"total {'at least ' if estimate.untimed else ''}{estimate.total_s * 1e3:.3f} ms = "
         f"{len(estimate.layers) - estimate.untimed} executed layers "
         f"{estimate.layers_s * 1e3:.3f} ms + network overhead {estimate.overhead_s * 1e3:.3f} ms"
     )
-    return _printed(width, title, headline(estimate), drawn, total, *_traffic_lines(estimate))
+    lines = (total, *_interval_lines(estimate), *_traffic_lines(estimate))
+    return _printed(width, title, headline(estimate), drawn, *lines)
+
+
+def _interval_lines(estimate: Estimate) -> Iterator[str]:
+    """The total's interval; nothing where there is none."""
+    found = shown_interval(estimate.intervals_s)
+    if found is not None:
+        low, high = (f"{end / estimate.total_s - 1:+.1%}" for end in found)
+        yield f"{SHOWN_LEVEL:.0%} interval of the total {milliseconds(found)} ({low}, {high})"
+
+
+def shown_interval(intervals_s: dict[float, Interval]) -> Interval | None:
+    """The interval that people see; None where it is not known."""
+    return intervals_s.get(SHOWN_LEVEL)
+
+
+def milliseconds(found: Interval) -> str:
+    """Both ends, for people."""
+    return f"{found[0] * 1e3:.3f} to {found[1] * 1e3:.3f} ms"
 
 
 def _traffic_lines(estimate: Estimate) -> Iterator[str]:
@@ -160,11 +186,14 @@ def _printed(width: int | None, *parts: "str | Table") -> str:
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
-def _cells(layer: LayerEstimate) -> Iterator[str]:
+def _cells(layer: LayerEstimate, ranged: bool) -> Iterator[str]:
     yield layer.name
     yield layer.operation
     yield _shortened(layer.absorbed)
     yield "?" if layer.time_s is None else f"{layer.time_s * 1e3:.4f}"
+    if ranged:
+        found = shown_interval(layer.intervals_s)
+        yield "-" if found is None else f"{found[0] * 1e3:.4f}–{found[1] * 1e3:.4f}"
     yield "?" if layer.share is None else f"{layer.share * 100:.1f}"
     yield layer.bound
     yield "-" if layer.utilisation is None else f"{layer.utilisation * 100:.1f}"
@@ -180,7 +209,7 @@ def _model(layer: LayerEstimate) -> Iterator[str]:
     if not layer.in_range:
         yield "!"
     for remark in layer.note.split("; "):
-        if remark and not remark.startswith(("out of range", "never measured")):
+        if remark and not remark.startswith(("out of range", "never measured", SPARSE)):
             yield f"({remark})"
 
 
@@ -207,9 +236,11 @@ def as_dict(estimate: Estimate) -> dict[str, Any]:
         "platform": estimate.platform,
         "model": estimate.kind,
         **({"times": estimate.times} if estimate.times else {}),
+        **({"recalibrated": estimate.recalibrated} if estimate.recalibrated else {}),
         "total_s": estimate.total_s,
         "layers_s": estimate.layers_s,
         "overhead_s": estimate.overhead_s,
+        **_interval_keys(estimate.intervals_s),
         "counts": {
             "network_layers": estimate.network_layers,
             "executed_layers": len(estimate.layers),
@@ -227,11 +258,19 @@ def as_dict(estimate: Estimate) -> dict[str, Any]:
 
 
 def _layer_dict(layer: LayerEstimate) -> dict[str, Any]:
-    """All that is said of a layer, of its traffic only where there is something to say."""
+    """All that is said of a layer; of traffic and intervals where there is something to say."""
     data = asdict(layer)
+    del data["intervals_s"]
     if not layer.traffic_bytes:
         del data["traffic_bytes"]
-    return data
+    return data | _interval_keys(layer.intervals_s)
+
+
+def _interval_keys(intervals_s: dict[float, Interval]) -> dict[str, Any]:
+    """Lower and upper end by level; nothing where no interval is known."""
+    if not intervals_s:
+        return {}
+    return {"intervals_s": {f"{level:g}": list(ends) for level, ends in intervals_s.items()}}
 
 
 def json_text(estimate: Estimate) -> str:
@@ -242,17 +281,20 @@ def json_text(estimate: Estimate) -> str:
 def csv_text(estimate: Estimate) -> str:
     """One row per executed layer in CSV_COLUMNS, and a last row for the network's overhead.
 
-    Bytes per memory follow for platforms that tell them, empty where unknown. `time_s` adds up to
-    the network's total. Absorbed names are separated by ";". The last row's
-    note is the line of `coverage`.
+    Ends of intervals and bytes per memory follow where the platform model tells them, empty where
+    unknown. `time_s` adds up to the network's total. Absorbed names are separated by ";". The last
+    row's note is the line of `coverage`, and the total's interval.
     """
     text = io.StringIO()
-    columns = (*CSV_COLUMNS, *(f"{memory}_bytes" for memory in estimate.memories))
+    levels = dict.fromkeys(level for layer in estimate.layers for level in layer.intervals_s)
+    ends = [f"{end}_{level * 100:g}_s" for level in levels for end in ("low", "high")]
+    columns = (*CSV_COLUMNS, *ends, *(f"{memory}_bytes" for memory in estimate.memories))
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     for layer in estimate.layers:
         cells = asdict(layer) | {"absorbed": ";".join(layer.absorbed)}
         moved = cells.pop("traffic_bytes")
+        cells |= _ends(cells.pop("intervals_s"))
         writer.writerow(cells | {f"{memory}_bytes": value for memory, value in moved.items()})
     total_s, overhead_s = estimate.total_s, estimate.overhead_s
     writer.writerow(
@@ -262,50 +304,26 @@ def csv_text(estimate: Estimate) -> str:
             "time_s": overhead_s,
             "share": overhead_s / total_s if total_s > 0 else 0.0,
             "bound": "overhead",
-            "note": coverage(estimate.unmapped, estimate.network_layers),
+            "note": "; ".join(_closing_notes(estimate)),
         }
     )
     return text.getvalue()
 
 
-def check_plot_path(path: Path) -> None:
-    """SchemaError unless the file's suffix is one of PLOT_SUFFIXES."""
-    if path.suffix.lower() not in PLOT_SUFFIXES:
-        raise SchemaError(f"cannot plot to '{path}'; legal suffixes: {legal(PLOT_SUFFIXES)}")
+def _closing_notes(estimate: Estimate) -> Iterator[str]:
+    yield coverage(estimate.unmapped, estimate.network_layers)
+    found = shown_interval(estimate.intervals_s)
+    if found is not None:
+        yield f"{SHOWN_LEVEL:.0%} interval of the total {found[0]:.6g} to {found[1]:.6g} s"
 
 
-def save_plot(estimate: Estimate, path: Path) -> None:
-    """Horizontal bars of the layers' times, coloured by what bounds them; written whole."""
-    check_plot_path(path)
-    from matplotlib.figure import Figure
-
-    from strata.atomic import replacing
-
-    layers = estimate.layers
-    figure = Figure(figsize=(9, min(200, max(2.5, 0.18 * len(layers) + 1.2))), layout="constrained")
-    axes = figure.add_subplot()
-    for bound in dict.fromkeys(layer.bound for layer in layers):
-        rows = [row for row, layer in enumerate(layers) if layer.bound == bound]
-        axes.barh(rows, [(layers[row].time_s or 0.0) * 1e3 for row in rows], label=bound)
-    labels = [_label(layer.name) for layer in layers]
-    axes.set_yticks(range(len(layers)), labels, fontsize=6, parse_math=False)
-    axes.invert_yaxis()
-    axes.margins(y=0.01)
-    axes.set_xlabel("time (ms)")
-    least = "at least " if estimate.untimed else ""
-    total = f"{estimate.network} on {estimate.platform}: {least}{estimate.total_s * 1e3:.2f} ms"
-    covered = coverage(estimate.unmapped, estimate.network_layers)
-    if estimate.times:
-        covered += f"\nfitted to {estimate.times}"
-    axes.set_title(f"{total} ({estimate.kind} model)\n{covered}", fontsize=9, parse_math=False)
-    if layers:
-        axes.legend(title="bound")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=150)
-
-
-def _label(name: str) -> str:
-    return name if len(name) <= _LONGEST_LABEL else "…" + name[1 - _LONGEST_LABEL :]
+def _ends(intervals_s: dict[float, Interval]) -> dict[str, float]:
+    """CSV cells of intervals by level."""
+    return {
+        f"{name}_{level * 100:g}_s": end
+        for level, ends in intervals_s.items()
+        for name, end in zip(("low", "high"), ends, strict=True)
+    }
 
 
 def network_text(graph: Graph, width: int | None = None) -> str:
@@ -337,20 +355,20 @@ def platforms_text(bundles: Iterable["Bundle"], width: int | None = None) -> str
     drawn.add_column("file", overflow="fold")
     notes = []
     for bundle in bundles:
-        cells, times = _platform_cells(bundle)
+        cells, remarks = _platform_cells(bundle)
         _add_row(drawn, cells)
-        notes += [f"{bundle.name}: fitted to {times}"] if times else []
+        notes += [f"{bundle.name}: {remark}" for remark in remarks]
     return _printed(width, drawn, *notes)
 
 
-def _platform_cells(bundle: "Bundle") -> tuple[tuple[str, ...], str]:
-    """A platform's row, and what its times are where they are no measurements."""
+def _platform_cells(bundle: "Bundle") -> tuple[tuple[str, ...], list[str]]:
+    """A platform's row, and what it rests on where that is no measurement of its own."""
     from strata.platforms import read_header
 
     try:
         header = read_header(bundle)
     except ArtefactError as error:
-        return (bundle.name, bundle.run, "unreadable", "", "", "", str(error)), ""
+        return (bundle.name, bundle.run, "unreadable", "", "", "", str(error)), []
     points = sum(header.counts.values())
     cells = (
         bundle.name,
@@ -361,7 +379,10 @@ def _platform_cells(bundle: "Bundle") -> tuple[tuple[str, ...], str]:
         _convolution_error(header.fit_metrics),
         str(bundle.path),
     )
-    return cells, header.times
+    remarks = [f"fitted to {header.times}"] if header.times else []
+    if header.recalibrated:
+        remarks.append(f"recalibrated from {header.recalibrated}")
+    return cells, remarks
 
 
 def _convolution_error(fit_metrics: dict[str, Any]) -> str:

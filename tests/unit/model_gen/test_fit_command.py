@@ -19,10 +19,13 @@ def fit(tmp_path, monkeypatch):
     given = []
 
     def settings_only(*arguments):
-        given.append(arguments[-1])
+        settings, decisions = arguments[-2:]
+        assert decisions == ()
+        given.append(settings)
         raise FitError("enough")
 
-    monkeypatch.setattr(fit_platform, "read_table", pd.read_parquet)
+    for name in ("read_table", "read_mapping", "read_placements", "read_networks"):
+        monkeypatch.setattr(fit_platform, name, pd.read_parquet)
     monkeypatch.setattr(fit_platform, "read_unrolling", lambda path: {})
     monkeypatch.setattr(fit_platform, "fit_platform", settings_only)
     application = typer.Typer()
@@ -41,10 +44,10 @@ def test_the_learner_reaches_the_fit(fit):
     assert given == [ForestSettings(trees=7, minimum_leaf=3, learner="boosting")]
 
 
-def test_without_options_it_is_the_papers_forest(fit):
+def test_without_options_it_is_boosting(fit):
     _, given = fit()
     assert given == [DEFAULT_FOREST]
-    assert DEFAULT_FOREST.learner == "forest"
+    assert DEFAULT_FOREST.learner == "boosting"
 
 
 def test_an_unknown_learner_is_refused_before_anything_is_fitted(fit):

@@ -15,10 +15,11 @@ from strata.errors import ArtefactError, SchemaError
 from strata.estimate import estimate, estimate_executed
 from strata.execution import ExecutedLayer, feature_matrix
 from strata.graph import Graph
-from strata.layer_models import Mixed, Refined, Roofline, Statistical, Unrolling
+from strata.layer_models import MixedAnnette, Refined, Roofline, Statistical, Unrolling
 from strata.mapping import MappingModel
 from strata.platform_model import NetworkOverhead
-from strata.report import CSV_COLUMNS, as_dict, csv_text, json_text, save_plot, table_text
+from strata.plot import save_plot
+from strata.report import CSV_COLUMNS, as_dict, csv_text, json_text, table_text
 
 
 def test_times_shares_and_total_by_hand() -> None:
@@ -149,7 +150,7 @@ def test_rows_say_what_the_models_say() -> None:
         "roofline": CONVOLUTION,
         "refined": refined,
         "statistical": Statistical(CONVOLUTION, u_stat, ("filters",)),
-        "mixed": Mixed(refined, u_stat, ("filters",)),
+        "mixed-annette": MixedAnnette(refined, leaf(0.25), ("filters",)),
     }
     graph = network()
     matrix = feature_matrix([ExecutedLayer(graph["convolution"])])

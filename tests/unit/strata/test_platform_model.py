@@ -14,7 +14,15 @@ from strata.edges import EDGE_FEATURES
 from strata.errors import ArtefactError
 from strata.execution import FEATURES
 from strata.forest import Forest
-from strata.layer_models import Mixed, Refined, Roofline, Statistical, Unrolling
+from strata.layer_models import (
+    Additive,
+    Mixed,
+    MixedAnnette,
+    Refined,
+    Roofline,
+    Statistical,
+    Unrolling,
+)
 from strata.mapping import MappingModel
 from strata.platform_model import (
     Header,
@@ -46,10 +54,16 @@ def platform_model() -> PlatformModel:
         "roofline": roofline,
         "refined": refined,
         "statistical": Statistical(roofline, stump(-1.0, -3.0), ("channels",)),
-        "mixed": Mixed(refined, forest, ("channels",)),
+        "mixed": Mixed(
+            Additive(refined, 1e-6, 1.0, 0.5, 0.0, 0.0), roofline, forest, ("channels",)
+        ),
+        "mixed-annette": MixedAnnette(refined, stump(0.5, 0.9), ("channels",)),
     }
     movement = Roofline(None, 1e10, 1e-6)
-    concat = {"roofline": movement, "mixed": Mixed(Refined(movement), forest, ("width",))}
+    concat = {
+        "roofline": movement,
+        "mixed-annette": MixedAnnette(Refined(movement), stump(0.5, 0.2), ("width",)),
+    }
     header = Header(
         platform="toy",
         code_version="0.1.0",

@@ -10,7 +10,8 @@ from strata.estimate import estimate_executed
 from strata.execution import ExecutedLayer
 from strata.graph import Graph
 from strata.platform_model import NetworkOverhead, PlatformModel
-from strata.report import as_dict, csv_text, json_text, save_plot, table_text
+from strata.plot import save_plot
+from strata.report import as_dict, csv_text, json_text, table_text
 
 
 def on_host() -> tuple[Graph, list[ExecutedLayer]]:

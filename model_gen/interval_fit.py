@@ -1,0 +1,120 @@
+"""Intervals of layers and networks by conformal prediction on cases the models had not seen.
+
+Layers: |log(measured / estimated)| of held-out rows, divided by how much a layer's distance from
+the measured ones widens errors; quantiles per operation and length (Mondrian bins). Networks:
+totals of held-out layers against end-to-end times, divided by a scale that knows how the layers'
+errors add up. The quantiles are those of `crepes` (split conformal regression); docs/intervals.md.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from model_gen.conformal import (
+    FEWEST_ROWS,
+    HeldOut,
+    calibrating,
+    conformal_half_widths,
+    fit_widths,
+    held_out,
+)
+from model_gen.tables import table_times
+from model_gen.total_fit import LAYERS_OF_A_NETWORK, Totals, fit_network_spread, held_out_totals
+from model_gen.validity_fit import fit_region
+from model_gen.widening_fit import Refit, learned_widening
+from strata.answers import extreme_peaks
+from strata.intervals import Intervals
+from strata.layer_models import Roofline
+from strata.platform_model import NetworkOverhead
+from strata.validity import Validity
+
+_FEWEST_OPERATIONS, _ROWS_OF_AN_OPERATION = 4, 50
+
+
+@dataclass(frozen=True, slots=True)
+class IntervalFit:
+    """Regions and intervals of a platform model, and JSON-ready figures of how they came about."""
+
+    validity: Validity
+    intervals: Intervals
+    report: dict[str, Any]
+
+
+def fit_intervals(
+    tables: Mapping[str, pd.DataFrame],
+    held_out_s: Mapping[str, np.ndarray],
+    rooflines: Mapping[str, Roofline],
+    networks: pd.DataFrame,
+    overhead: NetworkOverhead,
+    refit: Refit,
+    seed: int,
+) -> IntervalFit:
+    """Regions, and intervals of the mixed model's estimates.
+
+    `tables` are the layer tables by model key, `held_out_s` (rows,) seconds of each row without
+    its case, `rooflines` those of the fitted models, `networks` the multi-layer benchmarks'.
+    `refit` fits the model of a key to another table; None where it cannot.
+    """
+    regions = {key: fit_region(table, seed) for key, table in tables.items()}
+    rows = {key: held_out(tables[key], held_out_s[key], regions[key], seed) for key in tables}
+    widening = learned_widening(rows, refit, seed)
+    layers = {key: widths for key, each in rows.items() if (widths := fit_widths(each, widening))}
+    few = [each.errors[np.isfinite(each.errors)] for key, each in rows.items() if key not in layers]
+    rest = np.concatenate([np.empty(0), *few])
+    unmeasured = fit_unmeasured(tables, rooflines, seed)
+    pooled = (
+        conformal_half_widths(rest, np.ones(len(rest))) if len(rest) >= FEWEST_ROWS else unmeasured
+    )
+    difficulty = {key: trees for key in layers if (trees := rows[key].trees) is not None}
+    intervals = Intervals(
+        layers=layers,
+        difficulty=difficulty,
+        pooled=pooled,
+        unmeasured=unmeasured,
+        widening=widening,
+    )
+    validity = Validity({key: fit.region for key, fit in regions.items() if fit is not None})
+    totals = held_out_totals(rows, networks, overhead, intervals, validity)
+    intervals = replace(intervals, network=fit_network_spread(totals))
+    return IntervalFit(validity, intervals, _report(rows, totals, intervals))
+
+
+def fit_unmeasured(
+    tables: Mapping[str, pd.DataFrame], rooflines: Mapping[str, Roofline], seed: int
+) -> tuple[float, ...]:
+    """Half-widths of layers without any model, as if each measured operation had none.
+
+    What a roofline of the others' extremes says of an operation, which is what estimation does,
+    against its times; the operations count alike, however many rows they have.
+    """
+    errors = []
+    plain = {key: roofline for key, roofline in rooflines.items() if "@" not in key}
+    for key in plain:
+        peaks = extreme_peaks(each for name, each in plain.items() if name != key)
+        if peaks is None:
+            continue
+        table = tables[key]
+        table = table[(table["ops"] > 0) | (table["bytes"] > 0)]
+        table = table.sample(min(len(table), _ROWS_OF_AN_OPERATION), random_state=seed)
+        compute_s = table["ops"].to_numpy(np.float64) / peaks[0]
+        guessed_s = np.maximum(compute_s, table["bytes"].to_numpy(np.float64) / peaks[1])
+        errors.append(np.log(table_times(table) / guessed_s))
+    together = np.concatenate([np.empty(0), *errors])
+    if len(errors) < _FEWEST_OPERATIONS or len(together) < FEWEST_ROWS:
+        return ()
+    return conformal_half_widths(together, np.ones(len(together)))
+
+
+def _report(rows: Mapping[str, HeldOut], totals: Totals, intervals: Intervals) -> dict[str, Any]:
+    """What intervals were taken from, for the fit's report."""
+    return {
+        "levels": list(intervals.levels),
+        "layer_rows": {key: int(calibrating(each).sum()) for key, each in rows.items()},
+        "networks": len(totals.errors),
+        "networks_of_many_layers": int((totals.layers >= LAYERS_OF_A_NETWORK).sum()),
+        "widening": asdict(intervals.widening),
+        "network": None if intervals.network is None else asdict(intervals.network),
+    }
