@@ -5,7 +5,7 @@ INSTALLED = .venv/.installed
 BIN = .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: run run-ncs2 run-ethos-u published test test-slow ncs2-toolchain clean
+.PHONY: run run-ncs2 run-ethos-u accuracy published test test-slow ncs2-toolchain clean
 
 run: $(INSTALLED)
 	snakemake --profile profiles/default --configfile config/$(CONFIG).yaml
@@ -28,6 +28,10 @@ run-ethos-u: $(INSTALLED)
 	@echo "reports: results/$(CONFIG)/ethos_u*/report/index.html"
 
 EXAMPLE = results/$(CONFIG)/networks/table2/resnet18.json
+
+# every evaluated platform of the run in one table: aims, noise floor, baselines (docs/accuracy.md)
+accuracy: $(INSTALLED)
+	python -m evaluation.accuracy results/$(CONFIG)
 
 # simulated platforms against published measurements
 published: $(INSTALLED)
