@@ -18,6 +18,7 @@ from benchmark.config import (
     platform_file,
     platform_files,
 )
+from hardware_modules.registry import create
 from strata.errors import StrataError
 
 min_version("9.0")
@@ -42,7 +43,8 @@ RESULTS = f"results/{RUN.name}"
 
 wildcard_constraints:
     platform="|".join(RUN.platforms),
-    phase="sweeps|samples",
+    phase=r"sweeps|samples|round\d+",
+    round=r"\d+",
     chunk=r"\d+",
 
 
@@ -50,6 +52,7 @@ include: "rules/common.smk"
 include: "rules/networks.smk"
 include: "rules/measure.smk"
 include: "rules/model.smk"
+include: "rules/fusion.smk"
 include: "rules/evaluate.smk"
 
 

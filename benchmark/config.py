@@ -44,6 +44,7 @@ class Measurement(Section):
     )
     sweep_chunks: Whole = Field(default=1, description="jobs the sweep phase is cut into")
     sample_chunks: Whole = Field(default=1, description="jobs the sample phase is cut into")
+    round_chunks: Whole = Field(default=1, description="jobs every round is cut into")
 
 
 class Range(Section):
@@ -75,6 +76,11 @@ class Sweep(Section):
 class Sampling(Section):
     """How sample points are drawn, for all benchmarks alike (ANNETTE, section 5.1.2)."""
 
+    draw: Literal["shapes", "distribution", "both"] = Field(
+        default="shapes",
+        description="micro-kernels' shapes by rules of thumb, near the layers of real networks, "
+        "or each point one or the other",
+    )
     data_set: Literal["aligned", "noisy", "union", "base"] = Field(
         default="union",
         description="1 aligned: utilisation 1; 2 noisy: Gaussian noise added; 3 union of both; "
@@ -117,13 +123,33 @@ class MultiLayer(Section):
     moved: Count = 0
 
 
+class Rounds(Section):
+    """Points added where models disagree or a step is suspected; see docs/sampling.md."""
+
+    count: Annotated[int, Field(ge=0, le=50)] = Field(
+        default=0, description="rounds after the samples; 0 is none"
+    )
+    points: Whole = Field(default=200, description="graphs per round, over all micro-kernels")
+    target_error_percent: Annotated[float, Field(gt=0)] = Field(
+        default=5.0,
+        description="a micro-kernel whose held-out points are missed by less gets no more",
+    )
+    held_out: Annotated[float, Field(gt=0, le=0.5)] = Field(
+        default=0.15, description="share of the samples that only judge; no round goes near them"
+    )
+    step_share: Share = Field(
+        default=0.25, description="largest share of a round between points where times jump"
+    )
+
+
 class Fit(Section):
     """Sizes of the statistical models."""
 
     trees: Whole = Field(default=24, description="trees of a random forest")
     minimum_leaf: Whole = Field(default=2, description="fewest training rows in a leaf")
-    learner: Literal["forest", "boosting"] = Field(
-        default="forest", description="the paper's random forest, or gradient boosting"
+    learner: Literal["forest", "boosting", "boosting_absolute", "boosting_monotone"] = Field(
+        default="boosting",
+        description="of the mixed model: random forest, or gradient boosting of some kind",
     )
 
 
@@ -168,8 +194,24 @@ class RunConfig(Section):
         default_factory=dict, description="micro-kernel benchmark -> points (graphs)"
     )
     multi_layer: MultiLayer = MultiLayer()
+    rounds: Rounds = Rounds()
     fit: Fit = Fit()
     evaluation: Evaluation = Evaluation()
+
+
+class BlackBox(Section):
+    """A device without a profiler: kernels are measured in graphs of several sizes instead."""
+
+    kernels: list[Whole] = Field(
+        default=[1, 4], min_length=2, description="equal kernels per graph, ascending"
+    )
+
+    @field_validator("kernels")
+    @classmethod
+    def _ascending(cls, kernels: list[int]) -> list[int]:
+        if sorted(set(kernels)) != kernels:
+            raise ValueError("legal: numbers that grow, such as [1, 4]")
+        return kernels
 
 
 class PlatformConfig(Section):
@@ -201,8 +243,14 @@ class PlatformConfig(Section):
     samples: dict[str, Any] = Field(
         default_factory=dict, description="points instead of `points` times the run's"
     )
+    rounds: dict[str, Any] = Field(
+        default_factory=dict, description="keys of the run's rounds that differ here"
+    )
     fit: dict[str, Any] = Field(
         default_factory=dict, description="keys of the run's fit that differ here"
+    )
+    black_box: BlackBox | None = Field(
+        default=None, description="times per layer from differences of end-to-end times"
     )
 
     def apply(self, run: RunConfig, where: Path) -> RunConfig:
@@ -215,8 +263,12 @@ class PlatformConfig(Section):
         data["sampling"] |= self.sampling
         for counts in (data["samples"], data["multi_layer"]):
             counts.update({name: count * self.points for name, count in counts.items()})
+        data["rounds"]["points"] *= self.points
         data["multi_layer"] |= self.multi_layer
         data["samples"] |= self.samples
+        data["rounds"] |= self.rounds
+        if self.black_box is not None:
+            data["rounds"]["count"] = 0  # added points are found from profiles
         data["fit"] |= self.fit
         return validate(where, RunConfig, data)
 
@@ -265,6 +317,8 @@ def load_platform(path: Path | str) -> PlatformConfig:
             raise SchemaError(
                 f"{file}: key 'name' is {name!r}; legal: the file's name, {file.stem}"
             )
+        if own.get("module", data.get("module")) != data.get("module"):
+            data.pop("options", None)  # they were another module's
         for key, value in own.items():
             sections = isinstance(value, dict) and isinstance(data.get(key), dict)
             data[key] = {**data[key], **value} if sections else value

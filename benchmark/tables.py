@@ -38,6 +38,7 @@ LAYER_SCHEMA = pa.schema(
         ("network", _TEXT),
         ("sweep", _TEXT),
         ("sweep_group", _TEXT),
+        ("data_set", _TEXT),
         ("layer", _TEXT),
         ("kind", _TEXT),
         ("other_core_load", _NUMBER),
@@ -54,6 +55,8 @@ MAPPING_SCHEMA = pa.schema(
         ("case_id", _TEXT),
         ("benchmark", _TEXT),
         ("role", _TEXT),
+        ("producer", _TEXT),
+        ("consumer", _TEXT),
         ("producer_operation", _TEXT),
         ("consumer_operation", _TEXT),
         ("flag", _TEXT),
@@ -127,6 +130,8 @@ def _edge_row(case: Mapping[str, Any], role: str, row: EdgeRow) -> dict[str, Any
         "case_id": case["case_id"],
         "benchmark": case["benchmark"],
         "role": role,
+        "producer": row.edge.producer.name if row.edge else "",
+        "consumer": row.edge.consumer.name if row.edge else "",
         "producer_operation": producer,
         "consumer_operation": consumer,
         "flag": row.flag,
@@ -165,6 +170,7 @@ def _layer_row(
         "network": graph.name,
         "sweep": tags.get("sweep", ""),
         "sweep_group": tags.get("sweep_group", ""),
+        "data_set": tags.get("data_set", ""),
         "layer": layer.executed.name,
         "kind": layer.kind,
         "other_core_load": record.get("other_core_load"),
@@ -231,7 +237,9 @@ def add_record(rows: Rows, record: Mapping[str, Any], build: Build, where: str) 
     case = record["case"]
     profile = profile_from_dict(record["profile"], where)
     reason = profile.refusal or profile.untimed
-    if profile.refusal is None:
+    if profile.whole:
+        reason = reason or "only the end-to-end time is known: make_black_box_tables reads it"
+    elif profile.refusal is None:
         graph = with_bits(build(case["benchmark"], case["settings"]), profile.bits)
         try:
             add_match(rows, record, graph, profile, match(graph, profile))

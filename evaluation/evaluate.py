@@ -18,6 +18,7 @@ import typer
 
 from benchmark.matcher import FUSED, POSSIBLY_FUSED, Match, match
 from benchmark.shards import read_shard
+from evaluation.coverage import coverage_rows
 from evaluation.frames import COUNTS, KINDS, LAYER_COLUMNS, NETWORK_COLUMNS, UNTIMED
 from evaluation.traffic import traffic_rows
 from strata.atomic import replacing
@@ -176,6 +177,7 @@ class _Rows:
     networks: list[dict[str, Any]] = field(default_factory=list)
     layers: list[dict[str, Any]] = field(default_factory=list)
     traffic: list[dict[str, Any]] = field(default_factory=list)
+    intervals: list[dict[str, Any]] = field(default_factory=list)
     refused: list[dict[str, str]] = field(default_factory=list)
     counts: dict[str, dict[str, int]] = field(
         default_factory=lambda: defaultdict(lambda: dict.fromkeys(COUNTS, 0))
@@ -195,13 +197,19 @@ class _Rows:
             )
             return
         estimates = list(_estimates(graph, found, model))
+        if profile.whole:  # what was executed is not known: no oracle, no layers to compare
+            predicted = [pair for pair in estimates if pair[0] == "predicted"]
+            self.networks += network_rows(record, graph, profile, predicted)
+            self.intervals += coverage_rows(record, profile, None, predicted)
+            return
         self.networks += network_rows(record, graph, profile, estimates)
+        self.intervals += coverage_rows(record, profile, found, estimates)
         self.layers += layer_rows(record, profile, found, estimates)
         self.traffic += traffic_rows(record, profile, found, estimates)
         mapping_counts(graph, found, model, self.counts)
 
     def frames(self, fit_report: Path) -> dict[str, pd.DataFrame]:
-        """The tables by name; one of traffic only where the platform tells it."""
+        """The tables by name; of traffic and intervals only where the platform model tells them."""
         mapping = [mapping_frame(self.counts, "networks"), _validation_frame(fit_report)]
         frames = {
             "networks": pd.DataFrame(
@@ -211,7 +219,8 @@ class _Rows:
             "mapping": pd.concat(mapping),
             "refused": pd.DataFrame(self.refused, columns=["set", "network", "reason"]),
         }
-        return frames | ({"traffic": pd.DataFrame(self.traffic)} if self.traffic else {})
+        told = {"traffic": self.traffic, "intervals": self.intervals}
+        return frames | {name: pd.DataFrame(rows) for name, rows in told.items() if rows}
 
 
 def error_lines(networks: pd.DataFrame) -> Iterator[str]:
@@ -234,7 +243,8 @@ def evaluate(
 ) -> None:
     """Estimate measured networks and write networks, layers and mapping tables.
 
-    And one of traffic, where the platform's toolchain tells it.
+    And one of traffic, where the platform's toolchain tells it, and one of intervals, where the
+    platform model has them.
 
     Example: python -m evaluation.evaluate networks.jsonl --platform openvino_cpu.strata
     --fit-report fit.json --output evaluation
@@ -244,7 +254,8 @@ def evaluate(
     for number, record in enumerate(read_shard(shard), 1):
         rows.add(record, model, f"{shard}, line {number}")
     frames = rows.frames(fit_report)
-    (output / "traffic.parquet").unlink(missing_ok=True)
+    for name in ("traffic", "intervals"):
+        (output / f"{name}.parquet").unlink(missing_ok=True)
     for name, frame in frames.items():
         with replacing(output / f"{name}.parquet") as temporary:
             frame.reset_index(drop=True).to_parquet(temporary)

@@ -118,9 +118,11 @@ def predicted_against_measured(
     times_ms = 1e3 * chosen[["measured_s", "estimated_s"]].to_numpy(dtype=np.float64)
     low, high = times_ms.min() / 3, times_ms.max() * 3
     with styled():
-        figure = new_figure(10, 9.4)
-        panels = figure.subplots(2, 2, sharex=True, sharey=True, squeeze=False).ravel()
-        for axes, kind in zip(panels, KINDS, strict=True):
+        figure = new_figure(13.5, 9.4)
+        panels = figure.subplots(2, 3, sharex=True, sharey=True, squeeze=False).ravel()
+        for axes in panels[len(KINDS) :]:
+            axes.set_visible(False)
+        for axes, kind in zip(panels, KINDS, strict=False):
             rows = chosen[chosen["kind"] == kind]
             _identity(axes, low, high)
             for name in dict.fromkeys(rows["set"]):

@@ -21,7 +21,7 @@ import pandas as pd
 
 from strata.errors import ArtefactError, SchemaError, legal
 
-KINDS = ("roofline", "refined", "statistical", "mixed")
+KINDS = ("roofline", "refined", "statistical", "mixed-annette", "mixed")
 MAPPINGS = ("predicted", "oracle")
 UNTIMED = "untimed"
 STATUSES = ("matched", "inserted", "missing", "extra", UNTIMED)

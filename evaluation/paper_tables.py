@@ -22,6 +22,7 @@ KIND_TEXT = {
     "roofline": "Roofline",
     "refined": "Ref. roofline",
     "statistical": "Statistical",
+    "mixed-annette": "Mixed (ANNETTE)",
     "mixed": "Mixed",
     "analytical": "Analytical",
 }
@@ -230,6 +231,34 @@ def table4(mapping: pd.DataFrame, platform: str) -> Table:
         "why: a toolchain that always or never fuses a pair leaves nothing to tell apart.",
     )
     return Table("table4", title, pd.DataFrame(lines), notes)
+
+
+def mapping_pairs(mapping: pd.DataFrame) -> Table:
+    """F1 and MCC of every pair of operations, on the benchmark cases its tree did not see.
+
+    But those that are never fused and never predicted so, of which either score is undefined.
+    """
+    lines = []
+    for (data_set, producer, consumer), counts in confusions(mapping).items():
+        told = counts.true_positive + counts.false_negative + counts.false_positive
+        if data_set != "validation" or consumer == "pooling" or not told:
+            continue
+        scores = {"F1 score": f1(counts), "MCC": mcc(counts)}
+        reasons = (reason for score in scores.values() for reason in score.reason.split("; "))
+        fused = counts.true_positive + counts.false_negative
+        lines.append(
+            {
+                "Layer": producer.replace("_", " "),
+                "Fused with it": consumer.replace("_", " "),
+                "Total samples": counts.samples,
+                "Fused (%)": 100 * fused / counts.samples,
+                **{name: score.value for name, score in scores.items()},
+                "Remark": "; ".join(dict.fromkeys(filter(None, reasons))),
+            }
+        )
+    title = f"Mapping models: every pair, {SET_TEXT['validation']} held out"
+    notes = ("Pairs without a sample that is fused or predicted so are left out.",)
+    return Table("mapping_pairs", title, pd.DataFrame(lines), notes)
 
 
 def _mapping_line(platform: str, data_set: str, consumer: str, counts: Confusion) -> dict:

@@ -18,9 +18,16 @@ KIND_COLOUR = {
     "roofline": "#E69F00",
     "refined": "#56B4E9",
     "statistical": "#009E73",
+    "mixed-annette": "#CC79A7",
     "mixed": "#D55E00",
 }
-KIND_MARKER = {"roofline": "s", "refined": "D", "statistical": "^", "mixed": "o"}
+KIND_MARKER = {
+    "roofline": "s",
+    "refined": "D",
+    "statistical": "^",
+    "mixed-annette": "v",
+    "mixed": "o",
+}
 OPERATION_COLOUR = {
     "convolution": "#0072B2",
     "depthwise_convolution": "#E69F00",

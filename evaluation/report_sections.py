@@ -1,13 +1,14 @@
 """What the report says, chapter by chapter, from the checked tables and the platform model."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from evaluation import figures, paper_tables
 from evaluation.contributions import contribution_scores, error_contributions, worst_layers
+from evaluation.coverage import coverage_scores, coverage_section
 from evaluation.facts import Facts, cost_scores, noise_table, provenance_table, refusal_table
 from evaluation.frames import KINDS, UNTIMED
 from evaluation.paper_tables import SET_TEXT
@@ -18,6 +19,7 @@ from evaluation.surface import PANELS, best_slice, utilisation_surface
 from evaluation.table_format import Table
 from evaluation.traffic import traffic_scores, traffic_section
 from evaluation.tree_figure import Node, fusion_tree, tree_node, tree_rules
+from evaluation.unrolling_section import Fits, unrolling_section
 from strata.edges import EDGE_FEATURES
 from strata.mapping import MappingModel
 from strata.platform_model import PlatformModel
@@ -30,7 +32,8 @@ class Evaluation:
     """All inputs of a report, checked: tables as `evaluation.frames` describes them.
 
     `convolutions` is the layer table of convolution, if there is one, `traffic` the table of
-    `evaluation.traffic` if the platform tells it.
+    `evaluation.traffic` if the platform tells it, `intervals` that of `evaluation.coverage` if the
+    platform model has any, `unrolling` the fits of the sweeps, which `sweeps` holds by operation.
     """
 
     facts: Facts
@@ -40,6 +43,9 @@ class Evaluation:
     platform: PlatformModel
     convolutions: pd.DataFrame | None = None
     traffic: pd.DataFrame | None = None
+    intervals: pd.DataFrame | None = None
+    unrolling: Fits | None = None
+    sweeps: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def scores(self) -> list[SummaryRow]:
@@ -47,6 +53,8 @@ class Evaluation:
         name = self.facts.platform
         rows = all_scores(name, self.networks, self.layers, self.mapping)
         rows += contribution_scores(self.named_networks, self.layers, name)
+        if self.intervals is not None:
+            rows += coverage_scores(self.intervals, name)
         if self.traffic is not None:
             rows += traffic_scores(self.traffic, name)
         return rows + cost_scores(self.facts)
@@ -211,7 +219,7 @@ def mapping_section(evaluation: Evaluation) -> Section:
     ]
     text = ("Pairs without a tree, of their own or of any other layer's, are taken as not fused.",)
     table = paper_tables.table4(evaluation.mapping, evaluation.facts.platform)
-    tables = (table, _constant_table(trees))
+    tables = (table, paper_tables.mapping_pairs(evaluation.mapping), _constant_table(trees))
     return Section("Mapping models", text, tables, tuple(pictures), tuple(rules))
 
 
@@ -252,11 +260,17 @@ def _tree_figure(mapping: MappingModel, pair: str) -> Figure:
 def report_sections(evaluation: Evaluation, scores: list[SummaryRow]) -> list[Section]:
     """All chapters in reading order; `scores` are `evaluation.scores`."""
     traffic = () if evaluation.traffic is None else (traffic_section(scores),)
+    around = evaluation.intervals
+    intervals = () if around is None else (coverage_section(around, scores),)
+    fits = evaluation.unrolling
+    unrolling = () if fits is None else (unrolling_section(fits, evaluation.sweeps),)
     return [
         summary_section(evaluation, scores),
         network_section(evaluation, scores),
         error_section(evaluation),
         layer_section(evaluation, scores),
+        *intervals,
+        *unrolling,
         *traffic,
         mapping_section(evaluation),
         fidelity_section(evaluation, scores),

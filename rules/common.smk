@@ -21,18 +21,55 @@ CHUNKS = {
 }
 
 
+def chunks_of(phase):
+    """Into how many jobs a phase is cut: sweeps, samples, round1, round2, ..."""
+    return CHUNKS.get(phase, RUN.measurement.round_chunks)
+
+
 def shards(phase):
     """Shards of one phase, for a rule's input."""
     return [
         f"{RESULTS}/{{platform}}/shards/{phase}-{chunk}.jsonl"
-        for chunk in range(CHUNKS[phase])
+        for chunk in range(chunks_of(phase))
+    ]
+
+
+def phases_before(number):
+    """Phases that a round knows of, all but itself and later ones."""
+    return ["sweeps", "samples", *(f"round{each}" for each in range(1, int(number)))]
+
+
+def rounds_of(wildcards):
+    """How many rounds of added points the platform has."""
+    described = platform_description(wildcards)
+    return load_platform(described).apply(RUN, described).rounds.count
+
+
+def measured_shards(wildcards):
+    """Shards of everything that is measured on the platform but whole networks."""
+    phases = phases_before(rounds_of(wildcards) + 1)
+    return [shard for phase in phases for shard in shards(phase)]
+
+
+def shards_before(wildcards):
+    """Shards of the phases before a round."""
+    return [
+        shard for phase in phases_before(wildcards.round) for shard in shards(phase)
+    ]
+
+
+def plans_before(wildcards):
+    """Plans of the phases before a round."""
+    return [
+        f"{RESULTS}/{{platform}}/plan/{phase}.jsonl"
+        for phase in phases_before(wildcards.round)
     ]
 
 
 def computed(wildcards):
     """Whether the platform's times are computed: then nothing that runs beside disturbs them."""
     described = load_platform(platform_description(wildcards))
-    return described.module.endswith("_simulated") or described.module == "ethos_u"
+    return create(described.module, described.options).simulated
 
 
 def measuring_threads(wildcards):
@@ -45,10 +82,17 @@ def measuring_device(wildcards):
     return 0 if computed(wildcards) else 1
 
 
+def measuring_module(wildcards):
+    """The module that measures the platform, the one inside where it hides another's profiler."""
+    described = load_platform(platform_description(wildcards))
+    if described.module == "black_box":
+        return described.options.get("module", "")
+    return described.module
+
+
 def measuring_code(wildcards):
     """What a measurement on the platform depends on."""
-    described = load_platform(platform_description(wildcards))
-    simulated = described.module.endswith("_simulated")
+    simulated = measuring_module(wildcards).endswith("_simulated")
     return MEASURING_CODE + (SIMULATING_CODE if simulated else [])
 
 
@@ -60,6 +104,12 @@ def platform_description(wildcards):
 def liked_descriptions(wildcards):
     """The YAML of the platforms that it is like."""
     return platform_files(platform_description(wildcards))[1:]
+
+
+def table_command(wildcards):
+    """How shards become tables: from profiles, or from differences of end-to-end times."""
+    described = load_platform(platform_description(wildcards))
+    return "make_tables" if described.black_box is None else "make_black_box_tables"
 
 
 def fit_options(wildcards):

@@ -24,6 +24,8 @@ rule report:
         evaluation=f"{RESULTS}/{{platform}}/evaluation",
         tables=f"{RESULTS}/{{platform}}/tables",
         model=f"{RESULTS}/{{platform}}/{{platform}}.strata",
+        unrolling=f"{RESULTS}/{{platform}}/unrolling.json",
+        sweeps=f"{RESULTS}/{{platform}}/sweep_tables",
     output:
         f"{RESULTS}/{{platform}}/report/index.html",
     log:
@@ -36,4 +38,5 @@ rule report:
     shell:
         "{params.python} -m evaluation.write_report --evaluation {input.evaluation}"
         " --tables {input.tables} --platform {input.model} --summary {params.summary}"
+        " --unrolling {input.unrolling} --sweeps {input.sweeps}"
         " --output {output} > {log} 2>&1"

@@ -39,6 +39,28 @@ rule plan_samples:
         " --output {output} 2> {log}"
 
 
+rule plan_round:
+    input:
+        config=CONFIG_FILE,
+        platform=platform_description,
+        like=liked_descriptions,
+        plans=plans_before,
+        tables=f"{RESULTS}/{{platform}}/round_tables/{{round}}",
+        unrolling=f"{RESULTS}/{{platform}}/unrolling.json",
+    output:
+        f"{RESULTS}/{{platform}}/plan/round{{round}}.jsonl",
+    log:
+        f"{RESULTS}/logs/{{platform}}/plan_round{{round}}.log",
+    params:
+        python=executable,
+    message:
+        "which points to add on {wildcards.platform}: round {wildcards.round}"
+    shell:
+        "{params.python} -m benchmark.plan_round {input.plans} --config {input.config}"
+        " --platform {wildcards.platform} --round {wildcards.round} --tables {input.tables}"
+        " --unrolling {input.unrolling} --output {output} 2> {log}"
+
+
 rule measure_chunk:
     input:
         plan=f"{RESULTS}/{{platform}}/plan/{{phase}}.jsonl",
@@ -57,7 +79,7 @@ rule measure_chunk:
         device=measuring_device,
     params:
         python=executable,
-        chunks=lambda wildcards: CHUNKS[wildcards.phase],
+        chunks=lambda wildcards: chunks_of(wildcards.phase),
         repeats=RUN.measurement.repeats,
         warmup=RUN.measurement.warmup,
         limit=RUN.measurement.time_limit_s,

@@ -10,10 +10,11 @@ rule sweep_tables:
         f"{RESULTS}/logs/{{platform}}/sweep_tables.log",
     params:
         python=executable,
+        command=table_command,
     message:
         "matching the sweeps of {wildcards.platform} with their graphs"
     shell:
-        "{params.python} -m benchmark.make_tables {input} --output {output} > {log} 2>&1"
+        "{params.python} -m benchmark.{params.command} {input} --output {output} > {log} 2>&1"
 
 
 rule unrolling:
@@ -31,26 +32,42 @@ rule unrolling:
         "{params.python} -m model_gen.fit_unrolling {input} --output {output} > {log} 2>&1"
 
 
+rule round_tables:
+    input:
+        shards_before,
+    output:
+        directory(f"{RESULTS}/{{platform}}/round_tables/{{round}}"),
+    log:
+        f"{RESULTS}/logs/{{platform}}/round_tables{{round}}.log",
+    params:
+        python=executable,
+    message:
+        "matching what was measured of {wildcards.platform} before round {wildcards.round}"
+    shell:
+        "{params.python} -m benchmark.make_tables {input} --output {output} > {log} 2>&1"
+
+
 rule tables:
     input:
-        shards("sweeps"),
-        shards("samples"),
+        measured_shards,
     output:
         directory(f"{RESULTS}/{{platform}}/tables"),
     log:
         f"{RESULTS}/logs/{{platform}}/tables.log",
     params:
         python=executable,
+        command=table_command,
     message:
         "matching all profiles of {wildcards.platform} with their graphs"
     shell:
-        "{params.python} -m benchmark.make_tables {input} --output {output} > {log} 2>&1"
+        "{params.python} -m benchmark.{params.command} {input} --output {output} > {log} 2>&1"
 
 
 rule platform_model:
     input:
         tables=f"{RESULTS}/{{platform}}/tables",
         unrolling=f"{RESULTS}/{{platform}}/unrolling.json",
+        decisions=f"{RESULTS}/{{platform}}/fusion_decisions.json",
     output:
         model=f"{RESULTS}/{{platform}}/{{platform}}.strata",
         report=f"{RESULTS}/{{platform}}/fit.json",
@@ -69,5 +86,5 @@ rule platform_model:
     shell:
         "{params.python} -m model_gen.fit_platform {input.tables} --unrolling {input.unrolling}"
         " --platform {wildcards.platform} --run {params.run} --seed {params.seed}"
-        " {params.fit}"
+        " --decisions {input.decisions} {params.fit}"
         " --output {output.model} --report {output.report} > {log} 2>&1"

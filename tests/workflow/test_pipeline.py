@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 import strata
+from benchmark.plan import read_plan
 from strata.platforms import load_platform
 
 ROOT = Path(__file__).parents[2]
@@ -57,11 +58,23 @@ def test_tiny_writes_tables_in_the_papers_form_and_a_tidy_summary(tiny):
 
 def test_every_planned_case_is_measured_or_refused_with_a_reason(tiny):
     folder = tiny / "results/tiny/openvino_cpu"
-    planned = sum(len(path.read_text().splitlines()) for path in folder.glob("plan/*.jsonl"))
+    planned = sum(len(read_plan(path)) for path in folder.glob("plan/*.jsonl"))
     networks = pd.read_parquet(folder / "tables/networks.parquet")
     refusals = pd.read_parquet(folder / "tables/refusals.parquet")
     assert len(networks) + len(refusals) == planned
     assert refusals["reason"].str.len().gt(0).all()
+
+
+@pytest.mark.parametrize("name", ["openvino_cpu", "dpu_zcu102"])
+def test_a_round_adds_points_and_its_plan_says_why(tiny, name):
+    folder = tiny / "results/tiny" / name
+    plan = folder / "plan/round1.jsonl"
+    assert "# convolution: error" in plan.read_text()
+    added = {case.case_id for case in read_plan(plan)}
+    assert len(added) >= 5
+    networks = pd.read_parquet(folder / "tables/networks.parquet")
+    refusals = pd.read_parquet(folder / "tables/refusals.parquet")
+    assert added <= {*networks["case_id"], *refusals["case_id"]}
 
 
 def test_a_second_run_has_nothing_to_do(tiny):

@@ -145,7 +145,8 @@ def test_a_platform_takes_over_what_it_does_not_say_itself(tmp_path: Path) -> No
     )
     third = load_platform(files["third"])
     assert (third.name, third.module, third.points) == ("third", "replay", 5)
-    assert third.options == {"node_s": 4.0, "s_per_op": 2.0}
+    assert third.options == {}  # another module's options say nothing to this one
+    assert load_platform(files["second"]).options == {"node_s": 4.0, "s_per_op": 2.0}
     assert third.sampling == {"kernels_limit": 2}
     assert load_platform(files["second"]).points == 3
     assert load_platform(files["first"]).options["node_s"] == 1.0
