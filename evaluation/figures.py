@@ -121,7 +121,7 @@ def predicted_against_measured(
         figure = new_figure(13.5, 9.4)
         panels = figure.subplots(2, 3, sharex=True, sharey=True, squeeze=False).ravel()
         for axes in panels[len(KINDS) :]:
-            axes.set_visible(False)
+            figure.delaxes(axes)
         for axes, kind in zip(panels, KINDS, strict=False):
             rows = chosen[chosen["kind"] == kind]
             _identity(axes, low, high)

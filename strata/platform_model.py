@@ -40,7 +40,6 @@ from strata.validity import Validity, validity_from_parts, validity_to_parts
 
 FORMAT = "strata-platform"
 SCHEMA_VERSION = 3
-_READABLE = (2, 3)  # version 2 knows no intervals, no regions and no adjustment
 _HEADER, _ARRAYS = "header.json", "arrays.npz"
 _LARGEST_HEADER, _LARGEST_ARRAYS = 64 * 2**20, 2**30  # bytes; a bundle is meant to stay below 30 MB
 
@@ -327,9 +326,9 @@ def _header(bundle: zipfile.ZipFile, where: str) -> dict[str, Any]:
         raise ArtefactError(f"{place} is corrupt: {one_line(error)}") from None
     if _typed(data, dict, place).get("format") != FORMAT:
         _fail(place, f"format is {data.get('format')!r}", [FORMAT])
-    if data.get("schema_version") not in _READABLE:
+    if data.get("schema_version") != SCHEMA_VERSION:
         version = f"schema version is {data.get('schema_version')!r}"
-        _fail(place, version, ["2 or 3 (generate the platform model anew)"])
+        _fail(place, version, [f"{SCHEMA_VERSION} (generate the platform model anew)"])
     return data
 
 

@@ -166,9 +166,7 @@ def test_an_unknown_option_lists_the_legal_ones(module):
 
 
 def test_an_unknown_module_lists_the_legal_ones():
-    with pytest.raises(
-        SchemaError, match="unknown hardware module 'abacus'; legal: black_box"
-    ):
+    with pytest.raises(SchemaError, match="unknown hardware module 'abacus'; legal: black_box"):
         create("abacus", {})
 
 

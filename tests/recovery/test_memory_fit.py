@@ -20,7 +20,7 @@ def rows_of(filters, channels, taps, working_set):
     return pd.DataFrame(rows)
 
 
-def table(memory, graphs=80, seed=0):
+def table(memory, graphs=150, seed=0):
     """A placement table of networks with up to 12 layers with weights."""
     generator = np.random.default_rng(seed)
     found = []

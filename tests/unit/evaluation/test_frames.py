@@ -19,7 +19,7 @@ def broken(frame: pd.DataFrame, column: str, value: object) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("kind", "magic", "kind is magic, must be one of mixed, refined"),
+        ("kind", "magic", "kind is magic, must be one of mixed, mixed-annette, refined"),
         ("kind", None, "kind is empty"),
         ("mapping", "guessed", "mapping is guessed"),
         ("measured_s", 0.0, "measured_s of inception_v1"),

@@ -179,14 +179,6 @@ def test_round_trip(tmp_path):
     assert estimate(network(), after, "roofline") == estimate(network(), before, "roofline")
 
 
-def test_a_bundle_of_the_former_version_has_none(tmp_path):
-    old = platform()
-    after = saved_and_loaded(
-        replace(old, header=replace(old.header, schema_version=2)), tmp_path / "old.strata"
-    )
-    assert (after.intervals.network, dict(after.validity.regions)) == (None, {})
-
-
 def put(*path_and_value):
     *path, last, value = path_and_value
 

@@ -178,7 +178,7 @@ def put(*path_and_value):
     ("change", "named"),
     [
         (put("format", "zip"), "format is 'zip', legal: strata-platform"),
-        (put("schema_version", 1), "schema version is 1, legal: 2"),
+        (put("schema_version", 2), "schema version is 2, legal: 3"),
         (put("schema_version", None), "schema version is None"),
         (put("header", []), "header: found list"),
         (put("header", "seed", "x"), "seed: found str, must be int"),
