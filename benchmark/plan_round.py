@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from benchmark.black_box_plan import nested_cases
 from benchmark.config import load_config, load_platform, platform_file
 from benchmark.plan import read_plan, write_plan
 from benchmark.rounds import plan_round
@@ -37,8 +36,6 @@ def command(
     sizes = read_unrolling(unrolling) if unrolling else None
     before = [case for plan in plans for case in read_plan(plan)]
     cases, notes = plan_round(described.apply(run, file), number, before, tables, sizes)
-    if described.black_box is not None:
-        cases = nested_cases(cases, described.black_box.kernels)
     write_plan(cases, output, notes)
     for note in notes:
         typer.echo(note, err=True)

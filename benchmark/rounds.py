@@ -116,6 +116,8 @@ def _disagreement_cases(
         for case in unique(candidates(max(CANDIDATES, count)))
         if case.case_id not in taken and not turn.judges_only(case)
     ]
+    if not pool:
+        return []
     score = adaptive.interest(ensemble, adaptive.case_matrix(pool))
     picked = adaptive.pick(score, count, turn.generator(benchmark, "pick"))
     why = {"round": str(turn.number), "reason": "disagreement"}

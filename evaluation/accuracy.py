@@ -65,7 +65,9 @@ def readable(frame: pd.DataFrame) -> pd.DataFrame:
         decimals = _DECIMALS.get(row["figure"], 2)
         for name in columns:
             value = row[name]
-            if isinstance(value, float):
+            if value is None:
+                value = ABSENT
+            elif isinstance(value, float):
                 value = ABSENT if value != value else f"{value:,.{decimals}f}"
             text[_heading(name)].append(value)
     return pd.DataFrame(text)

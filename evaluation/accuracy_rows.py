@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from evaluation.aims import AT_LEAST, aims_of, reaches
+from evaluation.coverage import EVERY_SET, check_coverage, coverage_scores
 from evaluation.frames import UNTIMED, check_layers, check_networks, read_table
 from evaluation.metrics import mape, spearman
 from evaluation.noise_floor import noise_of
@@ -78,6 +79,7 @@ FIGURES = (
     ),
 )
 POINTS = "points"
+COVERAGE = "coverage_90"
 # What the paper reports of the real device that a platform simulates: (table, subject, metric)
 _PAPER_DEVICE = {"dpu_zcu102": "ZCU102", "ncs2": "NCS2"}
 _PAPER = {
@@ -102,6 +104,7 @@ class Results:
     noise_source: str
     factor: float
     points: pd.DataFrame
+    intervals: pd.DataFrame | None = None
 
 
 def find_platforms(folder: Path) -> list[Path]:
@@ -126,7 +129,16 @@ def read_results(folder: Path) -> Results:
         noise_source=source,
         factor=fitted_factor(folder / "tables", model),
         points=points_per_layer_type(folder / "tables"),
+        intervals=_intervals(folder / "evaluation" / "intervals.parquet"),
     )
+
+
+def _intervals(path: Path) -> pd.DataFrame | None:
+    """Intervals of the evaluated networks; None where the model has none."""
+    if not path.exists():
+        return None
+    frame = read_table(path, check_coverage)
+    return frame if len(frame) else None
 
 
 def paper_value(platform: str, figure: str) -> float:
@@ -213,10 +225,32 @@ def points_row(results: Results) -> dict[str, Any]:
     }
 
 
+def coverage_row(results: Results) -> dict[str, Any] | None:
+    """Share of all networks' totals inside their 90% interval, predicted mapping, in percent."""
+    if results.intervals is None:
+        return None
+    subject = "intervals/networks/predicted"
+    for row in coverage_scores(results.intervals, results.platform):
+        if (row.data_set, row.subject, row.metric) == (EVERY_SET, subject, COVERAGE):
+            aim = aims_of(results.platform).get(COVERAGE)
+            return {
+                "platform": results.platform,
+                "figure": COVERAGE,
+                "text": "networks inside their 90% interval (%)",
+                "n": row.n,
+                JUDGED: row.value,
+                "aim": aim,
+                "verdict": _verdict(COVERAGE, row.value, aim),
+                "beats_scaled_roofline": "",
+            }
+    return None
+
+
 def platform_rows(results: Results) -> list[dict[str, Any]]:
     """All rows of one platform."""
     rows = [figure_row(figure, results) for figure in FIGURES]
-    return [row for row in rows if row is not None] + [points_row(results)]
+    rows += [points_row(results), coverage_row(results)]
+    return [row for row in rows if row is not None]
 
 
 def incomplete(results: Results) -> int:

@@ -40,7 +40,6 @@ from strata.profile_json import profile_from_dict
 PROFILED, DIFFERENCES, BLACK_BOX = "profiled", "differences only", "black box"
 LONG_S = 50e-6
 _CONVOLUTIONS = ("convolution", "depthwise_convolution")
-_RANKED = "nasbench"
 
 
 @dataclass(frozen=True, slots=True)

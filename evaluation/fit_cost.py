@@ -53,19 +53,24 @@ class Cost:
 def grown(table: pd.DataFrame, rows: int, seed: int) -> pd.DataFrame:
     """`rows` rows like those of a layer table; a part of it where it has more.
 
-    A row that is drawn again belongs to a case of its own, as another measurement would.
+    The measured rows are all there, under their own cases. A row that is drawn again belongs to a
+    copy of its case, as another measurement of the graph would.
     """
     random = np.random.default_rng(seed)
     if len(table) >= rows:
         return table.iloc[np.sort(random.choice(len(table), rows, replace=False))]
-    drawn = table.iloc[random.integers(len(table), size=rows)].reset_index(drop=True)
-    copy = drawn.groupby("case_id").cumcount().astype(str)
-    changed: dict[str, Any] = {"case_id": drawn["case_id"] + "/" + copy}
+    again = random.integers(len(table), size=rows - len(table))
+    places = np.concatenate([np.arange(len(table)), again])
+    drawn = table.iloc[places].reset_index(drop=True)
+    copy = pd.Series(places).groupby(places).cumcount()
+    own = copy.eq(0).to_numpy()
+    cases = drawn["case_id"].where(own, drawn["case_id"] + "/" + copy.astype(str))
+    changed: dict[str, Any] = {"case_id": cases}
     for name in FEATURES:
         values = drawn[name].to_numpy(np.float64)
         shaken = np.round(values * random.uniform(1 - _SHAKEN, 1 + _SHAKEN, rows))
-        changed[name] = np.where(values >= _SMALLEST_SIZE, shaken, values)
-    noise = np.exp(random.normal(0.0, _TIME_SIGMA, rows))
+        changed[name] = np.where(~own & (values >= _SMALLEST_SIZE), shaken, values)
+    noise = np.where(own, 1.0, np.exp(random.normal(0.0, _TIME_SIGMA, rows)))
     return drawn.assign(**changed, time_s=drawn["time_s"] * noise)
 
 

@@ -28,6 +28,7 @@ from evaluation.plot_style import new_figure, styled
 from evaluation.report import Picture, Section
 from evaluation.report import write_report as write_files
 from evaluation.table_format import Table, to_text
+from model_gen.layer_fit import rows_beside, unrolling_of
 from model_gen.learned import fit_models
 from model_gen.statistical import ForestSettings
 from model_gen.tables import MULTI_LAYER, undisturbed
@@ -85,8 +86,10 @@ def fitted_models(
     console = Console(file=sys.stderr)
     models: Models = {}
     for key, table in track(tables.items(), "fitting", console=console, transient=True):
-        dimensions = identified(unrolling.get(key, []))
-        models[key] = fit_models(undisturbed(table)[0], dimensions, 0, settings, (KIND,)).models
+        dimensions = identified(unrolling_of(key, unrolling))
+        beside = rows_beside(key, tables)
+        quiet = undisturbed(table)[0]
+        models[key] = fit_models(quiet, dimensions, 0, settings, (KIND,), beside).models
     return models
 
 

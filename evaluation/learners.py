@@ -35,7 +35,7 @@ from strata.layer_models import MINIMUM_UTILISATION, Refined, Unrolling, mixed_c
 SIZES = (100, 300, 1000, 3000, 10_000, 35_000)
 # name -> learner, what is learned
 LEARNERS: dict[str, tuple[Learner, str]] = {
-    "forest, utilisation (paper)": ("forest", "utilisation"),
+    "forest, utilisation": ("forest", "utilisation"),
     "forest, over refined roofline": ("forest", "refined"),
     "boosting, time alone": ("boosting", "none"),
     "boosting, over refined roofline": ("boosting", "refined"),
@@ -96,10 +96,12 @@ class TimeRegressor(RegressorMixin, BaseEstimator):
             return self._base_s(matrix) * np.exp(learned)
         reached = np.clip(learned, MINIMUM_UTILISATION, 1.0)
         peaks = self.refined_.roofline
-        name, peak = ("ops", peaks.peak_ops_per_s) if not peaks.moves_only else ("bytes", None)
-        peak = peak or peaks.peak_bytes_per_s or np.inf
-        u_eff = 1.0 if peaks.moves_only else self.refined_.efficiency(matrix)
-        return matrix[:, FEATURES.index(name)] / (peak * u_eff * reached)
+        roof_s = self.refined_.time_s(matrix)
+        if peaks.moves_only:
+            return roof_s / reached
+        u_eff = self.refined_.efficiency(matrix)
+        compute_s = matrix[:, FEATURES.index("ops")] / (peaks.peak_ops_per_s or np.inf)
+        return np.maximum(compute_s / (u_eff * reached), roof_s)  # the memory roof, equation 6
 
     def _base_s(self, matrix: np.ndarray) -> np.ndarray:
         if self.base == "none":

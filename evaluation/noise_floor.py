@@ -153,5 +153,5 @@ def noise_of(results: Path) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     if again.exists():
         return *measured_twice(first, again), "measured twice"
     networks, layers = measured_halves(first)
-    equal = bool((networks["first_s"] == networks["second_s"]).all())
+    equal = bool(len(networks) and (networks["first_s"] == networks["second_s"]).all())
     return networks, layers, "computed: equal rounds" if equal else "halves of the rounds"

@@ -18,10 +18,10 @@ them. Layer times follow by back-fitting (Breiman and Friedman, 1985), in turns:
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import nnls
 from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
+from model_gen.non_negative import non_negative
 from strata.errors import FitError
 from strata.execution import FEATURES
 
@@ -95,16 +95,6 @@ def _divisor(sums: Sums) -> np.ndarray:
     return np.maximum.reduce([np.abs(sums.time_s), 0.02 * sums.scale_s, 3 * sums.sigma_s])
 
 
-def _non_negative(design: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Non-negative least squares of columns that differ by orders of magnitude."""
-    scale = np.maximum(np.linalg.norm(design, axis=0), 1e-300)
-    try:
-        found, _ = nnls(design / scale, target, maxiter=100 * design.shape[1])
-    except RuntimeError as error:
-        raise FitError(f"black box: the linear rule cannot be fitted: {error}") from None
-    return np.asarray(found / scale)
-
-
 def _start(sums: Sums, used: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(n,) times by the linear rule, and the coefficients of what a run costs beside its layers."""
     names = np.unique(sums.operation)
@@ -113,7 +103,7 @@ def _start(sums: Sums, used: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     columns = [sums.total(mask * kind) for mask in masks for kind in kinds]
     divisor = _divisor(sums)
     design = np.column_stack([*columns, sums.beside]) / divisor[:, None]
-    found = _non_negative(design[used], (sums.time_s / divisor)[used])
+    found = non_negative(design[used], (sums.time_s / divisor)[used], "black box")
     time_s = np.zeros(len(sums.of))
     for i, mask in enumerate(masks):
         rule = found[3 * i : 3 * i + 3]
@@ -242,6 +232,6 @@ def refine(
         tau = _taus(sums, expected_s, time_s, told, chosen)
         if whole.any():
             rest = (sums.time_s - sums.total(expected_s)) / divisor
-            beside = _non_negative((sums.beside / divisor[:, None])[whole], rest[whole])
+            beside = non_negative((sums.beside / divisor[:, None])[whole], rest[whole], "black box")
     rest = _rest(sums, expected_s, beside) / divisor
     return Refined(time_s, sigma_s, expected_s, told, beside, tau, rest)

@@ -78,7 +78,7 @@ def _sound_tables(
                 f"alone or with @ and {legal(PLACEMENTS)}"
             )
         check_table(table, f"table of {key}")
-        unrolled = [each.feature for each in identified(unrolling.get(key, []))]
+        unrolled = [each.feature for each in identified(unrolling_of(key, unrolling))]
         check_extents(table, unrolled, f"table of {key}")
         once, repeated = distinct(table)
         found[key], disturbed = undisturbed(once)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import nnls
 
+from model_gen.non_negative import non_negative
 from model_gen.peaks import Peaks, fit_peaks
 from model_gen.statistical import (
     DEFAULT_FOREST,
@@ -53,7 +53,7 @@ class Fitted:
 
 
 def row_weights(table: pd.DataFrame) -> np.ndarray:
-    """(rows,) weights: those of isolated kernels are a tenth of those inside networks."""
+    """(rows,) weights: 1 inside networks, _KERNEL_WEIGHT of isolated kernels."""
     return np.where(_inside(table), 1.0, _KERNEL_WEIGHT)
 
 
@@ -155,10 +155,8 @@ def fit_additive(rows: pd.DataFrame, refined: Refined) -> Additive:
     if not told.any():
         told[2 if refined.roofline.moves_only else 1] = True
     relative = terms[:, told] / table_times(rows)[:, None]
-    scale = np.maximum(np.linalg.norm(relative, axis=0), 1e-300)  # seconds are few, ratios are not
-    found, _ = nnls(relative / scale * weights[:, None], weights)
     coefficients = np.zeros(len(told))
-    coefficients[told] = found / scale
+    coefficients[told] = non_negative(relative * weights[:, None], weights, "layer models' base")
     return Additive(refined, *(float(value) for value in coefficients))
 
 

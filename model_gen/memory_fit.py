@@ -14,7 +14,7 @@ import pandas as pd
 
 from strata.placement import PADDINGS, PLACEMENT_FEATURES, Memory
 
-_MOST_CASES = 400
+_MOST_CASES = 250
 _CAPACITIES, _ACTIVATIONS, _REFINEMENTS = 21, 7, 4
 # what else an array may round up or add, beside the filters it works on at once
 _CHANNEL_PADDINGS, _BYTES_PER_FILTER, _BANKS = (1, 4, 16), (0, 8), (1, 4, 16)
@@ -138,7 +138,7 @@ def fit_memory(table: pd.DataFrame) -> Memory | None:
     shapes = [Memory(0.0, 0.0, padding, first) for padding in PADDINGS for first in (True, False)]
     found = sorted((_search(shape, cases) for shape in shapes), key=lambda x: x[0])
     others = product(_CHANNEL_PADDINGS, _BYTES_PER_FILTER, _BANKS)
-    for depth, extra, banks in others:
+    for depth, extra, banks in list(others)[1:]:  # the first is the simple rule itself
         if found[0][0] == 0:
             break
         for _, simple in found[:2]:

@@ -5,8 +5,8 @@ Learned from multi-layer benchmark networks only; ANNETTE's total is the plain s
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import nnls
 
+from model_gen.non_negative import non_negative
 from strata.platform_model import NetworkOverhead
 
 
@@ -22,6 +22,5 @@ def fit_overhead(networks: pd.DataFrame) -> NetworkOverhead:
     gap = total - networks["layers_s"].to_numpy(np.float64)
     counts = networks[["executed_layers", "input_bytes", "output_bytes"]].to_numpy(np.float64)
     design = np.column_stack([np.ones(len(total)), counts]) / total[:, None]
-    scale = np.maximum(np.linalg.norm(design, axis=0), 1e-300)  # bytes are many, seconds few
-    found, _ = nnls(design / scale, gap / total)
-    return NetworkOverhead(*(float(value) for value in found / scale))
+    found = non_negative(design, gap / total, "overhead of networks")
+    return NetworkOverhead(*(float(value) for value in found))

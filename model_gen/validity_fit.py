@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from sklearn.neighbors import NearestNeighbors
 
-from strata.execution import FEATURES, OWN_FEATURES
+from strata.execution import OWN_FEATURES
 from strata.validity import PLACE_FEATURES, Region
 
 # Of the layers that are all different so many are kept, at random: 130 KB of an operation at most,
@@ -72,11 +72,6 @@ def _apart(
     other = owners[neighbours] != cases.astype(str)[:, None]
     first = np.where(other.any(axis=1), other.argmax(axis=1), -1)
     return distances[np.arange(len(places)), first]
-
-
-def matrix_of(table: pd.DataFrame) -> np.ndarray:
-    """(rows, len(FEATURES)) of a table, for `Region.distances`."""
-    return table[list(FEATURES)].to_numpy(dtype=np.float64)
 
 
 def beyond(matrix: np.ndarray, measured: np.ndarray) -> np.ndarray:

@@ -152,12 +152,15 @@ def adjusted_answers(
     return [adjusted(*pair) for pair in zip(executed, answers, strict=True)]
 
 
-def widened_intervals(
-    intervals_s: Mapping[float, Interval], time_s: float, factor: float
+def moved_intervals(
+    intervals_s: Mapping[float, Interval], original_s: float, time_s: float, factor: float
 ) -> dict[float, Interval]:
-    """Intervals by level around an estimate, their half-widths `factor` times as large."""
+    """The original's intervals by level around another time, half-widths `factor` times as large.
+
+    Half-widths are those that the original's own estimate has: they were calibrated on its times.
+    """
     return {
-        level: interval(time_s, factor * log(upper_s / time_s))
+        level: interval(time_s, factor * log(upper_s / original_s))
         for level, (_, upper_s) in intervals_s.items()
     }
 

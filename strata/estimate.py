@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from strata import operations as op
-from strata.adjustment import adjusted_answers, widened_intervals
+from strata.adjustment import adjusted_answers, moved_intervals
 from strata.answers import NO_MODEL, Answer, layer_answers
 from strata.errors import SchemaError, legal
 from strata.execution import ExecutedLayer, feature_matrix
@@ -23,7 +23,7 @@ from strata.spreads import Levels, estimated_intervals
 from strata.traffic import Bytes
 
 if TYPE_CHECKING:
-    from strata.platform_model import PlatformModel
+    from strata.platform_model import NetworkOverhead, PlatformModel
 
 SPARSE = "sparse: nothing near was measured"
 _PLACED = {"host": "on the host", "streamed": "weights fetched in every run"}
@@ -182,21 +182,21 @@ def estimate_executed(
     run = [layer for layer in executed if not isinstance(layer.root.parameters, op.Input)]
     matrix = feature_matrix(run)
     answers = layer_answers(run, matrix, model, kind)
-    overhead = model.overhead
-    if model.adjustment is not None:
-        answers = adjusted_answers(run, answers, model.adjustment)
-        overhead = model.adjustment.overhead(overhead)
     traffic = model.traffic.layers_bytes(run, matrix)
-    times_s = [answer.time_s or 0.0 for answer in answers]
-    timed = sum(time_s > 0 for time_s in times_s)
-    overhead_s = overhead.time_s(timed, graph.input_bytes, graph.output_bytes)
+    times_s, overhead_s = _times(graph, answers, model.overhead)
     total_s = sum(times_s) + overhead_s
     intervals_s, total_intervals_s = estimated_intervals(answers, matrix, total_s, model, kind)
     if model.adjustment is not None:
+        answers = adjusted_answers(run, answers, model.adjustment)
+        original_s, original_total_s = times_s, total_s
+        times_s, overhead_s = _times(graph, answers, model.adjustment.overhead(model.overhead))
+        total_s = sum(times_s) + overhead_s
         factor = model.adjustment.interval_factor
-        pairs = zip(intervals_s, times_s, strict=True)
-        intervals_s = [widened_intervals(around, time_s, factor) for around, time_s in pairs]
-        total_intervals_s = widened_intervals(total_intervals_s, total_s, factor)
+        intervals_s = [
+            moved_intervals(around, before_s, after_s, factor)
+            for around, before_s, after_s in zip(intervals_s, original_s, times_s, strict=True)
+        ]
+        total_intervals_s = moved_intervals(total_intervals_s, original_total_s, total_s, factor)
     return Estimate(
         network=graph.name,
         platform=model.header.platform,
@@ -213,6 +213,15 @@ def estimate_executed(
         recalibrated=model.header.recalibrated,
         intervals_s=total_intervals_s,
     )
+
+
+def _times(
+    graph: Graph, answers: Sequence[Answer], overhead: "NetworkOverhead"
+) -> tuple[list[float], float]:
+    """Seconds of each layer, 0 where none is known, and of what the network costs beside them."""
+    times_s = [answer.time_s or 0.0 for answer in answers]
+    timed = sum(time_s > 0 for time_s in times_s)
+    return times_s, overhead.time_s(timed, graph.input_bytes, graph.output_bytes)
 
 
 def check_kind(kind: str) -> None:

@@ -23,6 +23,7 @@ from strata.forest import Forest
 KINDS = ("mixed", "statistical", "refined", "roofline", "mixed-annette")
 # keeps a utilisation positive, as eq. 5 wants it, whatever a forest's leaves say
 MINIMUM_UTILISATION = 1e-9
+_SHORTEST_S = 1e-12  # no layer with work takes less; a base of 0 has no logarithm
 _LARGEST_RATIO = -np.log(MINIMUM_UTILISATION)
 _OPS, _BYTES = FEATURES.index("ops"), FEATURES.index("bytes")
 
@@ -254,7 +255,7 @@ class Additive:
         """Seconds, (rows,)."""
         # row by row alike: a matrix product rounds differently in another batch
         terms = additive_terms(matrix, self.refined) * np.array(self.coefficients)
-        return functools.reduce(np.add, terms.T)
+        return np.maximum(functools.reduce(np.add, terms.T), _SHORTEST_S)
 
     @property
     def coefficients(self) -> tuple[float, ...]:
@@ -314,6 +315,14 @@ class Mixed(_LayerModel):
         works = (compute_s > 0) | (memory_s > 0)
         longest = np.maximum(compute_s, np.where(works, learned_s, 0.0))
         return _Terms(longest, memory_s, self.ceiling.floor_s)
+
+    def bound(self, matrix: np.ndarray) -> np.ndarray:
+        """Which of the base's terms is the larger, (rows,): "compute" or "memory"."""
+        scales = np.array(self.base.coefficients)
+        _, compute_s, memory_s, weights_s, _ = (
+            additive_terms(_checked(matrix), self.base.refined) * scales
+        ).T
+        return np.where(compute_s > memory_s + weights_s, "compute", "memory")
 
 
 def tile_names(unrolling: tuple[Unrolling, ...]) -> tuple[str, ...]:

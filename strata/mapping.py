@@ -243,7 +243,8 @@ def _memory(data: Any) -> Memory | None:
         legal_sizes = all(isinstance(size, float) and 0 <= size < inf for size in sizes)
         counts = (memory.padding, memory.channel_padding, memory.banks)
         legal_counts = all(type(count) is int and count >= 1 for count in counts)
-        if not (legal_sizes and legal_counts and memory.bytes_per_filter >= 0):
+        kinds = isinstance(memory.largest_first, bool) and type(memory.bytes_per_filter) is int
+        if not (legal_sizes and legal_counts and kinds and memory.bytes_per_filter >= 0):
             raise ValueError(f"sizes {sizes}, padding, channel padding and banks {counts}")
     except (TypeError, ValueError) as error:
         raise ArtefactError(f"the mapping model's memory is malformed: {error}") from None

@@ -89,6 +89,7 @@ def test_fresh_networks_are_covered_whether_or_not_layers_miss_together(fitted):
         widths = total_half_widths(estimated_s[rows], spreads[rows], alike, total_s, network)
         covered.append(abs(np.log(time_s / total_s)) <= widths)
     assert np.mean(covered, axis=0) == pytest.approx(LEVELS, abs=0.07)
+    assert np.mean(covered, axis=0)[LEVELS.index(0.9)] == pytest.approx(0.9, abs=0.05)
 
 
 def test_sums_of_correlated_layers_are_wider():

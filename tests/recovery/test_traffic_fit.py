@@ -12,7 +12,7 @@ from model_gen.traffic_fit import fit_traffic
 from strata.errors import FitError
 from strata.execution import FEATURES
 
-SETTINGS = ForestSettings(trees=24)
+SETTINGS = ForestSettings(trees=24, learner="forest")
 
 
 def table(rows: int = 800, seed: int = 0) -> pd.DataFrame:

@@ -138,14 +138,14 @@ def test_rounds_stop_at_the_target(before):
         assert "target of 400% reached: nothing planned" in notes[1]
 
 
-def test_a_round_makes_the_ensemble_better_informed(before, tmp_path):
+def test_the_same_points_judge_every_round(before, tmp_path):
     cases, tables = before
     added, notes = plan_round(small(), 1, cases, tables)
     everything = unique([*cases, *added])
     write_measured(everything, tmp_path)
     _, after = plan_round(small(), 2, everything, tmp_path)
     held_out = [note.split(" on ")[1].split(":")[0] for note in (notes[1], after[1])]
-    assert held_out[0] == held_out[1]  # the same points judge
+    assert held_out[0] == held_out[1]
 
 
 def test_illegal_rounds_and_missing_tables_are_one_line(before, tmp_path):

@@ -92,7 +92,7 @@ def fitted(folder):
     layers = {path.stem: read_table(path) for path in (folder / "layers").glob("*.parquet")}
     rest = [pd.read_parquet(folder / f"{n}.parquet") for n in ("mapping", "placements", "networks")]
     header = {"platform": "told", "run": "test", "seed": 0, "data_hashes": {}}
-    return fit_platform(layers, *rest, {}, header, ForestSettings(trees=9))
+    return fit_platform(layers, *rest, {}, header, ForestSettings(trees=9, learner="forest"))
 
 
 def test_from_tables_to_an_estimate_that_tells_traffic(tmp_path):

@@ -23,7 +23,7 @@ from strata.errors import FitError
 from strata.execution import FEATURES
 
 ARRAY = [UnrollingFit("filters", 16, 0.0, 0.0, 1, 0.1, 0.1, 99, 2, True)]
-SMALL = ForestSettings(trees=8)
+SMALL = ForestSettings(trees=8, learner="forest")
 
 
 def layers(filters: np.ndarray, seed: int) -> pd.DataFrame:

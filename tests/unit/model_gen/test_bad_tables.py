@@ -25,7 +25,7 @@ from strata.layer_models import KINDS
 from strata.placement import PLACEMENT_FEATURES
 from strata.platform_model import load_platform_model, save_platform_model
 
-SMALL = ForestSettings(trees=4)
+SMALL = ForestSettings(trees=4, learner="forest")
 HEADER = {"platform": "faulty", "run": "test", "seed": 0, "data_hashes": {}}
 PEAK_OPS_PER_S, PEAK_BYTES_PER_S = 1e11, 1e10
 

@@ -166,7 +166,7 @@ def test_large_tables_keep_forests_small():
     generator = np.random.default_rng(0)
     rows = matrix(table(rows=2000))
     rows[:, FEATURES.index("width")] = generator.permutation(2000)
-    settings = ForestSettings(trees=100)
+    settings = ForestSettings(trees=100, learner="forest")
     forest = fit_forest(rows, generator.uniform(0.1, 1, 2000), 0, settings).forest
     # 72,000 leaves in all: 720 per tree, 1439 nodes each
     assert len(forest.feature) <= 100 * 1439
@@ -176,7 +176,11 @@ def test_weights_decide_which_rows_count():
     rows = matrix(table(rows=2))
     rows[:] = 1.0
     fitted = fit_forest(
-        rows, np.array([0.1, 0.9]), 0, ForestSettings(trees=40), weights=np.array([1.0, 0.0])
+        rows,
+        np.array([0.1, 0.9]),
+        0,
+        ForestSettings(trees=40, learner="forest"),
+        weights=np.array([1.0, 0.0]),
     )
     assert np.exp(fitted.forest.predict(np.ones((1, 1)))) < 0.9
 
