@@ -147,9 +147,11 @@ class Fit(Section):
 
     trees: Whole = Field(default=24, description="trees of a random forest")
     minimum_leaf: Whole = Field(default=2, description="fewest training rows in a leaf")
-    learner: Literal["forest", "boosting", "boosting_absolute", "boosting_monotone"] = Field(
-        default="boosting",
-        description="of the mixed model: random forest, or gradient boosting of some kind",
+    learner: Literal["best", "forest", "boosting", "boosting_absolute", "boosting_monotone"] = (
+        Field(
+            default="best",
+            description="of the mixed model: random forest, or gradient boosting of some kind",
+        )
     )
 
 

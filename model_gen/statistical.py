@@ -28,8 +28,9 @@ _BOOSTED_TREES = 400
 _BOOSTED_LEAVES = 31
 _LEARNING_RATE = 0.06
 
-Learner = Literal["forest", "boosting", "boosting_absolute", "boosting_monotone"]
+Learner = Literal["best", "forest", "boosting", "boosting_absolute", "boosting_monotone"]
 LEARNERS: tuple[Learner, ...] = get_args(Learner)
+CANDIDATES: tuple[Learner, ...] = ("boosting", "boosting_absolute")
 # What physics demands of the time over the refined roofline: fixed costs weigh less the more work
 # there is, and what is absorbed or skipped over does not make a layer faster.
 _MONOTONE = {"ops": -1, "bytes": -1, "absorbed_count": 1, "absorbed_add": 1, "dilation": 1}
@@ -42,13 +43,14 @@ class ForestSettings:
     Of a forest: trees, fewest rows in a leaf, share of features tried per split. Boosting has
     sizes of its own and takes the fewest rows in a leaf only; it minimises squares, or absolute
     errors (of which a few layers that a compiler serves otherwise spoil less), or squares under
-    monotone constraints.
+    monotone constraints. "best" takes, of a layer type, the one of CANDIDATES with the smaller
+    error on held-out cases (`model_gen.layer_fit`), elsewhere the first of them.
     """
 
     trees: int = 24
     minimum_leaf: int = 2
     feature_share: float = 0.7
-    learner: Learner = "boosting"
+    learner: Learner = "best"
 
 
 DEFAULT_FOREST = ForestSettings()

@@ -44,10 +44,10 @@ def test_the_learner_reaches_the_fit(fit):
     assert given == [ForestSettings(trees=7, minimum_leaf=3, learner="boosting")]
 
 
-def test_without_options_it_is_boosting(fit):
+def test_without_options_the_best_learner_is_sought(fit):
     _, given = fit()
     assert given == [DEFAULT_FOREST]
-    assert DEFAULT_FOREST.learner == "boosting"
+    assert DEFAULT_FOREST.learner == "best"
 
 
 def test_an_unknown_learner_is_refused_before_anything_is_fitted(fit):

@@ -8,7 +8,7 @@ import pytest
 
 from model_gen.layer_fit import fit_layer_models
 from model_gen.learned import fit_additive, fit_models, paper_rows
-from model_gen.statistical import LEARNERS, ForestSettings, efficiency, fit_forest
+from model_gen.statistical import CANDIDATES, LEARNERS, ForestSettings, efficiency, fit_forest
 from model_gen.tables import table_matrix
 from model_gen.unrolling import UnrollingFit
 from strata.errors import FitError
@@ -209,6 +209,21 @@ def test_boosting_follows_steps_more_closely_than_a_forest():
         errors[learner] = float(np.mean(np.abs(found / unseen["time_s"] - 1)))
     assert errors["boosting"] < 0.7 * errors["forest"]
     assert errors["boosting"] < 0.08
+
+
+def test_the_best_learner_is_the_one_that_misses_held_out_cases_by_less():
+    values = stepped(300, 0).assign(case_id=[f"case {i % 40}" for i in range(300)])
+    # one layer in eight is served otherwise, at twenty times the cost, and nothing tells which
+    values.loc[::8, "time_s"] *= 20
+    errors = {
+        learner: fit_layer_models(
+            values, "convolution", (), 0, ForestSettings(learner=learner)
+        ).metrics["mape_percent"]["mixed"]
+        for learner in CANDIDATES
+    }
+    best = fit_layer_models(values, "convolution", (), 0, ForestSettings(learner="best"))
+    assert best.metrics["learner"] == min(errors, key=errors.get)
+    assert best.metrics["mape_percent"]["mixed"] == min(errors.values())
 
 
 def test_boosting_twice_is_boosting_once():
