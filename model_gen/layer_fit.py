@@ -28,7 +28,9 @@ _FOLDS = 5
 _MOST_VALIDATED = 6_000
 _FOLDS_OF_LARGE = 3
 # Rows in all from which a second process pays for its start.
-_ROWS_OF_TWO_PROCESSES = 40_000
+_ROWS_OF_TWO_PROCESSES = 8_000
+# Mean error of held-out layers below which another learner is not tried.
+_GOOD_ENOUGH = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +150,13 @@ def _validated(
     first, *others = (replace(settings, learner=learner) for learner in CANDIDATES)
     folds, predicted = _cross_validate(table, dimensions, seed, first, beside)
     chosen, measured_s = first, table_times(table)
-    if len(table) > _MOST_VALIDATED or Mixed.kind not in predicted:
-        return folds, predicted, chosen
 
     def error(times_s: np.ndarray) -> float:
         return float(np.nanmean(np.abs(times_s / measured_s - 1)))
 
+    known = Mixed.kind in predicted and len(table) <= _MOST_VALIDATED
+    if not known or error(predicted[Mixed.kind]) < _GOOD_ENOUGH:
+        return folds, predicted, chosen
     for other in others:
         _, found = _cross_validate(table, dimensions, seed, other, beside, (Mixed.kind,))
         if error(found[Mixed.kind]) < error(predicted[Mixed.kind]):
