@@ -89,13 +89,13 @@ def test_without_trees_nothing_is_placed():
 def test_a_memory_serves_the_largest_first_and_fills_gaps():
     memory = Memory(100.0, 50.0, 1, largest_first=True)
     # 60 fits, 50 does not, 30 and 10 fill what is left, 5 does not
-    assert memory.fetched([10, 50, 60, 30, 5], 0) == [False, True, False, False, True]
+    assert memory.fetched([10, 50, 60, 30, 5], [1] * 5, 0) == [False, True, False, False, True]
     # in their order: 10, 50, then 60 does not fit, 30 does, 5 does
     in_order = Memory(100.0, 50.0, 1, largest_first=False)
-    assert in_order.fetched([10, 50, 60, 30, 5], 0) == [False, False, True, False, False]
+    assert in_order.fetched([10, 50, 60, 30, 5], [1] * 5, 0) == [False, False, True, False, False]
     # a working set of 70 takes 20 from the weights
-    assert memory.fetched([60, 30], 70) == [False, True]
-    assert memory.fetched([0, 0], 1e9) == [False, False]
+    assert memory.fetched([60, 30], [1, 1], 70) == [False, True]
+    assert memory.fetched([0, 0], [1, 1], 1e9) == [False, False]
 
 
 def test_the_memorys_rule_takes_the_place_of_trees_for_what_is_streamed():

@@ -46,10 +46,13 @@ def stump(low: float, high: float, column: int = 0) -> Forest:
     )
 
 
+PAPER = "mixed-annette"
+
+
 def platform_model() -> PlatformModel:
     roofline = Roofline(1e11, 1e10, 2e-6)
     refined = Refined(roofline, (Unrolling("filters", 16, 0.25),))
-    forest = stump(-0.5, -2.0)
+    forest, shared = stump(-0.5, -2.0), stump(0.5, 0.2)
     convolution = {
         "roofline": roofline,
         "refined": refined,
@@ -57,12 +60,12 @@ def platform_model() -> PlatformModel:
         "mixed": Mixed(
             Additive(refined, 1e-6, 1.0, 0.5, 0.0, 0.0), roofline, forest, ("channels",)
         ),
-        "mixed-annette": MixedAnnette(refined, stump(0.5, 0.9), ("channels",)),
+        "mixed-annette": MixedAnnette(refined, shared, ("channels",)),
     }
     movement = Roofline(None, 1e10, 1e-6)
     concat = {
         "roofline": movement,
-        "mixed-annette": MixedAnnette(Refined(movement), stump(0.5, 0.2), ("width",)),
+        "mixed-annette": MixedAnnette(Refined(movement), shared, ("width",)),
     }
     header = Header(
         platform="toy",
@@ -129,7 +132,8 @@ def test_loaded_model_saves_to_the_same_predictions(bundle, tmp_path):
 
 def test_shared_forest_is_stored_once(bundle):
     models = load_platform_model(bundle).layer_models
-    assert models["convolution"]["mixed"].forest is models["concat"]["mixed"].forest
+    shared = models["convolution"]["mixed-annette"].forest
+    assert shared is models["concat"]["mixed-annette"].forest
 
 
 def test_header_alone(bundle):
@@ -193,9 +197,15 @@ def put(*path_and_value):
         (put("layer_models", "sorcery", {}), "unknown operation 'sorcery'"),
         (put("layer_models", "concat", 3), "found int"),
         (put("layer_models", "concat", {"magic": {"kind": "magic"}}), "unknown kind"),
-        (put("layer_models", "concat", "mixed", "kind", "refined"), "concat: mixed"),
-        (put("layer_models", "concat", "mixed", "forest", "forest9"), "forest9"),
-        (put("layer_models", "concat", "mixed", "feature_names", ["hue"]), "unknown feature 'hue'"),
+        (
+            put("layer_models", "concat", PAPER, "kind", "refined"),
+            "concat: mixed-annette",
+        ),
+        (put("layer_models", "concat", PAPER, "forest", "forest9"), "forest9"),
+        (
+            put("layer_models", "concat", PAPER, "feature_names", ["hue"]),
+            "unknown feature 'hue'",
+        ),
         (put("layer_models", "concat", "roofline", "floor_s", 0), "floor_s is 0"),
         (put("mapping", {}), "mapping"),
         (put("mapping", "fusion", []), "mapping"),
