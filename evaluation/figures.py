@@ -118,11 +118,13 @@ def predicted_against_measured(
     times_ms = 1e3 * chosen[["measured_s", "estimated_s"]].to_numpy(dtype=np.float64)
     low, high = times_ms.min() / 3, times_ms.max() * 3
     with styled():
-        figure = new_figure(13.5, 9.4)
-        panels = figure.subplots(2, 3, sharex=True, sharey=True, squeeze=False).ravel()
-        for axes in panels[len(KINDS) :]:
+        kinds = _kinds(chosen)
+        columns = -(-len(kinds) // 2)
+        figure = new_figure(4.5 * columns + 1, 9.4)
+        panels = figure.subplots(2, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        for axes in panels[len(kinds) :]:
             figure.delaxes(axes)
-        for axes, kind in zip(panels, KINDS, strict=False):
+        for axes, kind in zip(panels, kinds, strict=False):
             rows = chosen[chosen["kind"] == kind]
             _identity(axes, low, high)
             for name in dict.fromkeys(rows["set"]):

@@ -18,7 +18,7 @@ def texts(figure) -> set[str]:
 def test_scatter_has_a_panel_per_kind_and_names_table2_networks(networks):
     figure = figures.predicted_against_measured(networks)
     assert [axes.get_title().split(":")[0] for axes in figure.axes] == [
-        *("Roofline", "Ref. roofline", "Statistical", "Mixed (ANNETTE)", "Mixed")
+        *("Roofline", "Ref. roofline", "Statistical", "Mixed")
     ]
     assert {"resnet50", "openpose"} <= texts(figure)
     assert "vgg16" not in texts(figure)
