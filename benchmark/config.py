@@ -11,6 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from graph_gen.keras_networks import KERAS_NETWORKS
 from graph_gen.zoo import ZOO
+from model_gen.statistical import Learner
 from strata.errors import SchemaError, legal
 from strata.yaml_file import Section, read_yaml, validate
 
@@ -147,11 +148,9 @@ class Fit(Section):
 
     trees: Whole = Field(default=24, description="trees of a random forest")
     minimum_leaf: Whole = Field(default=2, description="fewest training rows in a leaf")
-    learner: Literal["best", "forest", "boosting", "boosting_absolute", "boosting_monotone"] = (
-        Field(
-            default="best",
-            description="of the mixed model: random forest, or gradient boosting of some kind",
-        )
+    learner: Learner = Field(
+        default="best",
+        description="of the mixed model: random forest, or gradient boosting of some kind",
     )
 
 

@@ -92,35 +92,23 @@ def judge(model: PlatformModel, truths: Sequence[Truth], label: str) -> list[dic
         guess = estimate(truth.graph, model)
         totals.setdefault(truth.data_set, []).append((truth.time_s, guess.total_s))
         layers += _layer_pairs(truth, guess)
-    rows = []
-    for data_set, pairs in totals.items():
-        measured, estimated = map(np.array, zip(*pairs, strict=True))
-        bias = 100 * float(np.median(estimated / measured) - 1)
-        rows.append(
-            {
-                "model": label,
-                "subject": f"networks/{data_set}",
-                "mape_percent": mape(measured, estimated),
-                "bias_percent": bias,
-                "spearman": spearman(measured, estimated).value,
-                "n": len(pairs),
-            }
-        )
+    subjects = {f"networks/{data_set}": pairs for data_set, pairs in totals.items()}
     for subject, least_s in (("convolutions", 0.0), ("convolutions > 50 us", LONG_S)):
-        kept = [pair for pair in layers if pair[0] > least_s]
-        if kept:
-            measured, estimated = map(np.array, zip(*kept, strict=True))
-            rows.append(
-                {
-                    "model": label,
-                    "subject": subject,
-                    "mape_percent": mape(measured, estimated),
-                    "bias_percent": 100 * float(np.median(estimated / measured) - 1),
-                    "spearman": spearman(measured, estimated).value,
-                    "n": len(kept),
-                }
-            )
-    return rows
+        subjects[subject] = [pair for pair in layers if pair[0] > least_s]
+    return [_errors(label, subject, pairs) for subject, pairs in subjects.items() if pairs]
+
+
+def _errors(label: str, subject: str, pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """One row of `judge` from pairs of measured and estimated seconds."""
+    measured, estimated = map(np.array, zip(*pairs, strict=True))
+    return {
+        "model": label,
+        "subject": subject,
+        "mape_percent": mape(measured, estimated),
+        "bias_percent": 100 * float(np.median(estimated / measured) - 1),
+        "spearman": spearman(measured, estimated).value,
+        "n": len(pairs),
+    }
 
 
 def fit_tables(folder: Path, platform: str, seed: int) -> PlatformModel:

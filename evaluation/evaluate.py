@@ -12,7 +12,6 @@ from math import nan
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import pandas as pd
 import typer
 
@@ -20,6 +19,7 @@ from benchmark.matcher import FUSED, POSSIBLY_FUSED, Match, match
 from benchmark.shards import read_shard
 from evaluation.coverage import coverage_rows
 from evaluation.frames import COUNTS, KINDS, LAYER_COLUMNS, NETWORK_COLUMNS, UNTIMED
+from evaluation.noise_floor import sample_halves
 from evaluation.traffic import traffic_rows
 from strata.atomic import replacing
 from strata.console import exits_cleanly
@@ -37,9 +37,7 @@ from strata.stride_moving import move_strides
 
 def half_to_half(samples_s: Sequence[float]) -> float:
     """Relative difference of the lower quartiles of even and odd samples; NaN below 4 samples."""
-    if len(samples_s) < 4:
-        return float("nan")
-    even, odd = (np.quantile(samples_s[start::2], 0.25) for start in (0, 1))
+    even, odd = sample_halves(samples_s)
     return float(abs(even - odd) / ((even + odd) / 2))
 
 

@@ -30,7 +30,14 @@ from strata.atomic import replacing
 from strata.console import exits_cleanly
 from strata.errors import ArtefactError, SchemaError
 from strata.execution import FEATURES, OWN_FEATURES
-from strata.layer_models import MINIMUM_UTILISATION, Refined, Unrolling, mixed_columns, tile_names
+from strata.layer_models import (
+    MINIMUM_UTILISATION,
+    MixedAnnette,
+    Refined,
+    Unrolling,
+    mixed_columns,
+    tile_names,
+)
 
 SIZES = (100, 300, 1000, 3000, 10_000, 35_000)
 # name -> learner, what is learned
@@ -89,19 +96,11 @@ class TimeRegressor(RegressorMixin, BaseEstimator):
 
     def predict(self, table: pd.DataFrame) -> np.ndarray:
         """Seconds, (rows,)."""
-        matrix = table_matrix(table)
-        columns = mixed_columns(matrix, self.unrolling, self.fitted_.feature_names)
-        learned = self.fitted_.forest.predict(columns)
-        if self.base != "utilisation":
-            return self._base_s(matrix) * np.exp(learned)
-        reached = np.clip(learned, MINIMUM_UTILISATION, 1.0)
-        peaks = self.refined_.roofline
-        roof_s = self.refined_.time_s(matrix)
-        if peaks.moves_only:
-            return roof_s / reached
-        u_eff = self.refined_.efficiency(matrix)
-        compute_s = matrix[:, FEATURES.index("ops")] / (peaks.peak_ops_per_s or np.inf)
-        return np.maximum(compute_s / (u_eff * reached), roof_s)  # the memory roof, equation 6
+        matrix, fitted = table_matrix(table), self.fitted_
+        if self.base == "utilisation":
+            return MixedAnnette(self.refined_, fitted.forest, fitted.feature_names).time_s(matrix)
+        columns = mixed_columns(matrix, self.unrolling, fitted.feature_names)
+        return self._base_s(matrix) * np.exp(fitted.forest.predict(columns))
 
     def _base_s(self, matrix: np.ndarray) -> np.ndarray:
         if self.base == "none":

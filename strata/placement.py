@@ -73,8 +73,8 @@ class Memory:
         blocks = np.ceil(filters / self.padding)
         padded = blocks * self.padding
         # a depthwise filter has one channel, which no array pads
-        deep = np.where(depth > 1, np.ceil(depth / self.channel_padding) * self.channel_padding, 1)
-        sizes = weights * (padded / filters) * (deep / np.where(depth > 1, depth, 1))
+        deep = np.ceil(depth / self.channel_padding) * self.channel_padding
+        sizes = weights * (padded / filters) * np.where(depth > 1, deep / depth, 1.0)
         sizes = np.where(weights > 0, sizes + self.bytes_per_filter * padded, 0.0)
         return sizes, blocks * np.maximum(height * width, 1)
 
@@ -146,10 +146,18 @@ class Surroundings:
             bool(self._on_host),
         ]
 
-    def stream(self, placed: Sequence[ExecutedLayer], memory: Memory) -> tuple[ExecutedLayer, ...]:
-        """The layers with those streamed whose weights the memory does not take."""
-        rows = np.array([self.row(layer) for layer in placed], dtype=np.float64)
-        sizes, pieces = memory.stored(rows.reshape(-1, len(PLACEMENT_FEATURES)))
+    def stream(
+        self,
+        placed: Sequence[ExecutedLayer],
+        rows: Sequence[Sequence[float]],
+        memory: Memory,
+    ) -> tuple[ExecutedLayer, ...]:
+        """The layers with those streamed whose weights the memory does not take.
+
+        `rows` are what `row` gave for each layer.
+        """
+        matrix = np.array(rows, dtype=np.float64).reshape(-1, len(PLACEMENT_FEATURES))
+        sizes, pieces = memory.stored(matrix)
         held = [layer.placement != "host" for layer in placed]
         fetched = memory.fetched((sizes * held).tolist(), pieces.tolist(), self._working_set)
         return tuple(
@@ -175,9 +183,11 @@ def place(
         return tuple(executed)
     surroundings = Surroundings(executed)
     ruled = PLACEMENTS if memory is None else tuple(p for p in PLACEMENTS if p != "streamed")
-    placed = []
+    placed: list[ExecutedLayer] = []
+    rows: list[list[float]] = []
     for layer in executed:
         row = surroundings.row(layer)
+        rows.append(row)
         best, chosen = 0.5, ""
         for placement in ruled:
             tree = trees.get(placement_key(layer.operation, placement)) or trees.get(
@@ -187,4 +197,4 @@ def place(
                 best, chosen = value, placement
         placed.append(replace(layer, placement=chosen))
         surroundings.add(placed[-1])
-    return tuple(placed) if memory is None else surroundings.stream(placed, memory)
+    return tuple(placed) if memory is None else surroundings.stream(placed, rows, memory)
