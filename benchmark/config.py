@@ -11,7 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from graph_gen.keras_networks import KERAS_NETWORKS
 from graph_gen.zoo import ZOO
-from model_gen.statistical import Learner
+from model_gen.learner import Learner
 from strata.errors import SchemaError, legal
 from strata.yaml_file import Section, read_yaml, validate
 
@@ -122,6 +122,7 @@ class MultiLayer(Section):
     fcnet: Count = 0
     pooled: Count = 0
     moved: Count = 0
+    tangles: Count = 0
 
 
 class Rounds(Section):
@@ -195,6 +196,10 @@ class RunConfig(Section):
         default_factory=dict, description="micro-kernel benchmark -> points (graphs)"
     )
     multi_layer: MultiLayer = MultiLayer()
+    mapping: MultiLayer = Field(
+        default=MultiLayer(),
+        description="networks compiled for what their toolchain fuses; run once, times not used",
+    )
     rounds: Rounds = Rounds()
     fit: Fit = Fit()
     evaluation: Evaluation = Evaluation()
@@ -241,6 +246,9 @@ class PlatformConfig(Section):
         default_factory=dict, description="numbers of networks instead of `points` times the run's"
     )
 
+    mapping: dict[str, Any] = Field(
+        default_factory=dict, description="numbers of networks that are compiled, not timed"
+    )
     samples: dict[str, Any] = Field(
         default_factory=dict, description="points instead of `points` times the run's"
     )
@@ -266,10 +274,12 @@ class PlatformConfig(Section):
             counts.update({name: count * self.points for name, count in counts.items()})
         data["rounds"]["points"] *= self.points
         data["multi_layer"] |= self.multi_layer
+        data["mapping"] |= self.mapping
         data["samples"] |= self.samples
         data["rounds"] |= self.rounds
         if self.black_box is not None:
             data["rounds"]["count"] = 0  # added points are found from profiles
+            data["mapping"] = {}  # and so is what was fused
         data["fit"] |= self.fit
         return validate(where, RunConfig, data)
 

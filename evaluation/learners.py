@@ -1,7 +1,7 @@
 """Command: error of a layer against the number of points, per learner and platform.
 
 What the learner is given counts as much as the learner: utilisation as the paper has it, or the
-logarithm of the time over a base of known form (none, the refined roofline, its terms added).
+logarithm of the time over a base of known form (none, the refined roofline, a simple engine).
 Every combination is a scikit-learn estimator. docs/learners.md has the result.
 """
 
@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
-from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -21,22 +20,31 @@ from sklearn.base import BaseEstimator, RegressorMixin
 
 from evaluation.plot_style import new_figure, plain_log_ticks, save_figure, styled
 from evaluation.table_format import Table, to_text, write_table
-from model_gen.learned import fit_additive, row_weights
+from model_gen.learned import row_weights
+from model_gen.learner import Learner
+from model_gen.overlap_fit import fit_overlap
 from model_gen.peaks import fit_peaks
-from model_gen.statistical import DEFAULT_FOREST, Learner, efficiency, fit_columns, has_target
-from model_gen.tables import MULTI_LAYER, read_table, table_matrix, table_times, undisturbed
+from model_gen.statistical import DEFAULT_FOREST, efficiency, fit_columns, has_target
+from model_gen.tables import (
+    MULTI_LAYER,
+    hashed_share,
+    read_table,
+    table_matrix,
+    table_times,
+    undisturbed,
+)
 from model_gen.unrolling import identified, read_unrolling
 from strata.atomic import replacing
 from strata.console import exits_cleanly
 from strata.errors import ArtefactError, SchemaError
-from strata.execution import FEATURES, OWN_FEATURES
+from strata.execution import OWN_FEATURES
 from strata.layer_models import (
     MINIMUM_UTILISATION,
     MixedAnnette,
     Refined,
     Unrolling,
     mixed_columns,
-    tile_names,
+    mixed_names,
 )
 
 SIZES = (100, 300, 1000, 3000, 10_000, 35_000)
@@ -46,11 +54,12 @@ LEARNERS: dict[str, tuple[Learner, str]] = {
     "forest, over refined roofline": ("forest", "refined"),
     "boosting, time alone": ("boosting", "none"),
     "boosting, over refined roofline": ("boosting", "refined"),
-    "boosting, over added terms": ("boosting", "additive"),
-    "boosting, absolute, over added terms": ("boosting_absolute", "additive"),
-    "boosting, monotone, over added terms": ("boosting_monotone", "additive"),
+    "boosting, over an engine": ("boosting", "engine"),
+    "boosting, absolute, over an engine": ("boosting_absolute", "engine"),
+    "boosting, clipped, over an engine": ("boosting_clipped", "engine"),
+    "boosting, monotone, over an engine": ("boosting_monotone", "engine"),
 }
-_COLOURS = ("#E69F00", "#999999", "#0072B2", "#009E73", "#D55E00", "#56B4E9", "#7F3C8D")
+_COLOURS = ("#E69F00", "#999999", "#0072B2", "#009E73", "#D55E00", "#56B4E9", "#7F3C8D", "#117733")
 _KERNEL_SHARE = 0.2  # of the points; the rest stands in multi-layer networks
 _HELD_OUT = 0.2  # of the multi-layer networks
 
@@ -59,13 +68,13 @@ class TimeRegressor(RegressorMixin, BaseEstimator):
     """Seconds of a layer table's rows by a learner over a base.
 
     `base` is "utilisation" (u of equation 6 itself, from a layer's own features), "none",
-    "refined" (equation 2) or "additive" (its terms added, `strata.layer_models.Additive`).
+    "refined" (equation 2) or "engine" (`strata.layer_models.Overlap`).
     """
 
     def __init__(
         self,
         learner: Learner = "boosting",
-        base: str = "additive",
+        base: str = "engine",
         unrolling: tuple[Unrolling, ...] = (),
         seed: int = 0,
     ) -> None:
@@ -81,15 +90,15 @@ class TimeRegressor(RegressorMixin, BaseEstimator):
         rows = rows[has_target(table_matrix(rows), peaks.roofline)]
         ceiling = self.base == "utilisation"  # so that no utilisation lies above 1
         self.refined_ = Refined(peaks.ceiling if ceiling else peaks.roofline, self.unrolling)
-        self.additive_ = fit_additive(rows, self.refined_)
-        names = OWN_FEATURES if ceiling else (*FEATURES, *tile_names(self.unrolling))
+        self.engine_ = fit_overlap(rows, self.refined_, row_weights(rows))
+        names = OWN_FEATURES if ceiling else mixed_names(self.engine_)
         matrix = table_matrix(rows)
         if ceiling:
             reached = efficiency(matrix, table_times(rows), self.refined_)
             target = np.clip(reached, MINIMUM_UTILISATION, 1.0)
         else:
             target = np.log(table_times(rows) / self._base_s(matrix))
-        columns = mixed_columns(matrix, self.unrolling, names)
+        columns = mixed_columns(matrix, self.engine_, names)
         settings = replace(DEFAULT_FOREST, learner=self.learner)
         self.fitted_ = fit_columns(columns, names, target, self.seed, settings, row_weights(rows))
         return self
@@ -99,13 +108,13 @@ class TimeRegressor(RegressorMixin, BaseEstimator):
         matrix, fitted = table_matrix(table), self.fitted_
         if self.base == "utilisation":
             return MixedAnnette(self.refined_, fitted.forest, fitted.feature_names).time_s(matrix)
-        columns = mixed_columns(matrix, self.unrolling, fitted.feature_names)
+        columns = mixed_columns(matrix, self.engine_, fitted.feature_names)
         return self._base_s(matrix) * np.exp(fitted.forest.predict(columns))
 
     def _base_s(self, matrix: np.ndarray) -> np.ndarray:
         if self.base == "none":
             return np.ones(len(matrix))
-        return (self.refined_ if self.base == "refined" else self.additive_).time_s(matrix)
+        return (self.refined_ if self.base == "refined" else self.engine_).time_s(matrix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +133,7 @@ def read_pool(platform: Path, operation: str) -> Pool:
     if "benchmark" not in table.columns or not table["benchmark"].isin(MULTI_LAYER).any():
         raise ArtefactError(f"{path}: no rows of multi-layer benchmarks to judge by")
     dimensions = identified(read_unrolling(platform / "unrolling.json").get(operation, []))
-    unseen = table["case_id"].map(lambda case: crc32(f"judge {case}".encode()) / 2**32 < _HELD_OUT)
+    unseen = table["case_id"].map(lambda case: hashed_share(f"judge {case}") < _HELD_OUT)
     inside = table["benchmark"].isin(MULTI_LAYER)
     return Pool(table[~(unseen & inside)], table[unseen & inside], dimensions)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from model_gen.non_negative import non_negative
+from model_gen.overlap_fit import fit_overlap
 from model_gen.peaks import Peaks, fit_peaks
 from model_gen.statistical import (
     DEFAULT_FOREST,
@@ -23,7 +23,6 @@ from strata.execution import FEATURES, OWN_FEATURES
 from strata.layer_models import (
     KINDS,
     MINIMUM_UTILISATION,
-    Additive,
     LayerModel,
     Mixed,
     MixedAnnette,
@@ -31,9 +30,8 @@ from strata.layer_models import (
     Roofline,
     Statistical,
     Unrolling,
-    additive_terms,
     mixed_columns,
-    tile_names,
+    mixed_names,
 )
 
 # Layers of multi-layer benchmarks stand as they do in networks: caches are used by others, layouts
@@ -135,29 +133,14 @@ def _mixed(
     seed: int,
     settings: ForestSettings,
 ) -> Mixed:
-    """The learner on the logarithm of the time over the additive refined roofline's."""
-    base = fit_additive(rows, Refined(peaks.roofline, dimensions))
-    matrix = table_matrix(rows)
-    names = (*FEATURES, *tile_names(dimensions))
+    """The learner on the logarithm of the time over that of a simple engine."""
+    weights = row_weights(rows)
+    base = fit_overlap(rows, Refined(peaks.roofline, dimensions), weights)
+    matrix, names = table_matrix(rows), mixed_names(base)
     target = np.log(table_times(rows) / base.time_s(matrix))
-    columns = mixed_columns(matrix, dimensions, names)
-    found = fit_columns(columns, names, target, seed, settings, row_weights(rows))
+    columns = mixed_columns(matrix, base, names)
+    found = fit_columns(columns, names, target, seed, settings, weights)
     return Mixed(base, peaks.ceiling, found.forest, found.feature_names)
-
-
-def fit_additive(rows: pd.DataFrame, refined: Refined) -> Additive:
-    """Start and scales by non-negative least squares of relative errors."""
-    weights = np.sqrt(row_weights(rows))
-    terms = additive_terms(table_matrix(rows), refined)
-    # what never changes cannot be told from the start; of rows all alike only the work is scaled
-    told = np.ptp(terms, axis=0) > 1e-6 * terms.max(axis=0)
-    told[0] = told.any()
-    if not told.any():
-        told[2 if refined.roofline.moves_only else 1] = True
-    relative = terms[:, told] / table_times(rows)[:, None]
-    coefficients = np.zeros(len(told))
-    coefficients[told] = non_negative(relative * weights[:, None], weights, "layer models' base")
-    return Additive(refined, *(float(value) for value in coefficients))
 
 
 def _annette(

@@ -8,13 +8,14 @@ magnitude; the paper's own learns u itself. docs/learners.md compares them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from threadpoolctl import threadpool_limits
 
 from model_gen.forest_io import forest_from_boosting, forest_from_random_forest
+from model_gen.learner import Learner
 from strata.execution import FEATURES
 from strata.forest import Forest
 from strata.layer_models import MINIMUM_UTILISATION, Refined, Roofline
@@ -27,10 +28,12 @@ _MOST_LEAVES = 72_000
 _BOOSTED_TREES = 400
 _BOOSTED_LEAVES = 31
 _LEARNING_RATE = 0.06
+# A factor of two: layers that are farther off their base took another path, such as activations
+# that spill, and what trees learn of them they would spread over the layers between.
+_FARTHEST = float(np.log(2.0))
 
-Learner = Literal["best", "forest", "boosting", "boosting_absolute", "boosting_monotone"]
 LEARNERS: tuple[Learner, ...] = get_args(Learner)
-CANDIDATES: tuple[Learner, ...] = ("boosting", "boosting_absolute")
+CANDIDATES: tuple[Learner, ...] = ("boosting", "boosting_absolute", "boosting_clipped")
 # What physics demands of the time over the refined roofline: fixed costs weigh less the more work
 # there is, and what is absorbed or skipped over does not make a layer faster.
 _MONOTONE = {"ops": -1, "bytes": -1, "absorbed_count": 1, "absorbed_add": 1, "dilation": 1}
@@ -42,9 +45,10 @@ class ForestSettings:
 
     Of a forest: trees, fewest rows in a leaf, share of features tried per split. Boosting has
     sizes of its own and takes the fewest rows in a leaf only; it minimises squares, or absolute
-    errors (of which a few layers that a compiler serves otherwise spoil less), or squares under
-    monotone constraints. "best" takes, of a layer type, the one of CANDIDATES with the smaller
-    error on held-out cases (`model_gen.layer_fit`), elsewhere the first of them.
+    errors (of which a few layers that a compiler serves otherwise spoil less), squares of what is
+    clipped at a factor of two from the base, or squares under monotone constraints. "best" takes,
+    of a layer type, the one of CANDIDATES with the smallest error on held-out cases
+    (`model_gen.layer_fit`), elsewhere the first of them.
     """
 
     trees: int = 24
@@ -110,6 +114,8 @@ def fit_columns(
     # rows as the forest will compare them: in single precision
     rows = columns[:, kept].astype(np.float32)
     regressor = make_regressor(settings, kept_names, seed)
+    if settings.learner == "boosting_clipped":
+        target = np.clip(target, -_FARTHEST, _FARTHEST)
     # tables are small: threads that wait for each other cost ten times what they save
     with threadpool_limits(1, user_api="openmp"):
         regressor.fit(rows, target, sample_weight=weights)

@@ -1,17 +1,17 @@
 """Layer models as JSON-ready dicts whose forests are stored beside them, and back."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from strata.errors import ArtefactError, StrataError, legal
 from strata.forest import Forest
 from strata.layer_models import (
     KINDS,
-    Additive,
     LayerModel,
     Mixed,
     MixedAnnette,
+    Overlap,
     Refined,
     Roofline,
     Statistical,
@@ -33,18 +33,13 @@ def layer_model_to_dict(model: LayerModel, store: Callable[[Forest], str]) -> di
         case Statistical():
             below: dict[str, Any] = {"roofline": asdict(model.roofline)}
         case Mixed():
-            base = model.base
-            below = {
-                "base": {
-                    "refined": layer_model_to_dict(base.refined, store),
-                    "start_s": base.start_s,
-                    "compute_scale": base.compute_scale,
-                    "memory_scale": base.memory_scale,
-                    "weight_scale": base.weight_scale,
-                    "absorbed_scale": base.absorbed_scale,
-                },
-                "ceiling": asdict(model.ceiling),
+            refined = layer_model_to_dict(model.base.refined, store)
+            scales = {
+                each.name: getattr(model.base, each.name)
+                for each in fields(Overlap)
+                if each.name != "refined"
             }
+            below = {"base": {"refined": refined, **scales}, "ceiling": asdict(model.ceiling)}
         case MixedAnnette():
             below = {"refined": layer_model_to_dict(model.refined, store)}
     names = list(model.feature_names)
@@ -76,8 +71,10 @@ def _from_dict(data: Any, forests: Mapping[str, Forest]) -> LayerModel:
         return Statistical(_roofline(data["roofline"]), forest, names)
     if data["kind"] == MixedAnnette.kind:
         return MixedAnnette(_refined(data["refined"], forests), forest, names)
-    base = {**data["base"], "refined": _refined(data["base"]["refined"], forests)}
-    return Mixed(Additive(**base), _roofline(data["ceiling"]), forest, names)
+    given = data["base"]
+    refined, tile_s = _refined(given["refined"], forests), tuple(given["tile_s"])
+    base = Overlap(**{**given, "refined": refined, "tile_s": tile_s})
+    return Mixed(base, _roofline(data["ceiling"]), forest, names)
 
 
 def _refined(data: Any, forests: Mapping[str, Forest]) -> Refined:

@@ -2,7 +2,7 @@
 
 Four kinds are ANNETTE's (section 5.1): roofline (eq. 1), refined roofline (eqs. 2 and 4),
 statistical (eq. 5), and its mixed model (eq. 6), here `mixed-annette`. `mixed` is ours: what is
-learned is a layer's time over the sum of the refined roofline's terms and a start. Each reads a
+learned is a layer's time over that of a simple engine (`Overlap`). Each reads a
 (rows, len(FEATURES)) matrix, columns in the order of `strata.execution.FEATURES`. An operation
 that has no operations to count (concat, transpose) has `peak_ops_per_s` None; its statistical
 efficiency then scales the bandwidth.
@@ -227,75 +227,105 @@ class MixedAnnette(_LayerModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Additive:
-    """A refined roofline's terms, added: T = t0 + a f / (P u_eff) + (b D + c W) / B + d f_a / P.
+class Overlap:
+    """An engine that computes while data move: T = t0 + sum_i t_i tiles_i + (C^p + M^p)^(1/p).
 
-    W are the weights (elements): they may come over another way than activations do. f_a are the
-    operations of absorbed layers, which another engine may do than the root's. The roofline's
-    maximum hides the smaller term and what every layer costs before it works; what is left to be
-    learned over a sum is smaller. `start_s` in seconds, scales at least 0.
+    C are the root's operations over P u_eff, and those of absorbed layers, which another engine may
+    do; M the input, output and weight elements over B, each at a rate of its own. `overlap` is p:
+    1 where one waits for the other, towards the roofline's maximum as it grows. Every tile of an
+    unrolled dimension (equation 4) takes a start of its own. Starts in seconds; scales at least 0.
     """
 
     refined: Refined
     start_s: float
+    tile_s: tuple[float, ...]
     compute_scale: float
-    memory_scale: float
-    weight_scale: float
     absorbed_scale: float
+    input_scale: float
+    output_scale: float
+    weight_scale: float
+    overlap: float
 
     def __post_init__(self) -> None:
         values = self.coefficients
         if not all(_is_number(value) and value >= 0 for value in values) or not any(values):
             raise SchemaError(
-                f"additive base: start and scales are {values}, must be numbers of at least 0, "
+                f"overlap: starts and scales are {values}, must be numbers of at least 0, "
                 "one of them above 0"
             )
-
-    def time_s(self, matrix: np.ndarray) -> np.ndarray:
-        """Seconds, (rows,)."""
-        # row by row alike: a matrix product rounds differently in another batch
-        terms = additive_terms(matrix, self.refined) * np.array(self.coefficients)
-        return np.maximum(functools.reduce(np.add, terms.T), _SHORTEST_S)
+        if len(self.tile_s) != len(self.refined.unrolling):
+            raise SchemaError(
+                f"overlap: {len(self.tile_s)} starts of tiles for "
+                f"{len(self.refined.unrolling)} unrolled dimensions"
+            )
+        if not _is_number(self.overlap) or self.overlap < 1:
+            raise SchemaError(f"overlap: p is {self.overlap!r}, must be at least 1")
 
     @property
     def coefficients(self) -> tuple[float, ...]:
-        """Start and scales, in the order of `additive_terms`."""
-        scales = (self.compute_scale, self.memory_scale, self.weight_scale, self.absorbed_scale)
-        return self.start_s, *scales
+        """Starts and scales, in the order of `overlap_terms`."""
+        engine = (self.compute_scale, self.absorbed_scale)
+        moved = (self.input_scale, self.output_scale, self.weight_scale)
+        return (self.start_s, *self.tile_s, *engine, *moved)
+
+    def parts(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Seconds of all starts, of computing and of moving data, (rows,) each."""
+        # row by row alike: a matrix product rounds differently in another batch
+        terms = overlap_terms(matrix, self.refined) * np.array(self.coefficients)
+        return split_terms(terms)
+
+    def time_s(self, matrix: np.ndarray) -> np.ndarray:
+        """Seconds, (rows,)."""
+        starts, engine, moved = self.parts(matrix)
+        return np.maximum(starts + overlapped(engine, moved, self.overlap), _SHORTEST_S)
 
 
-def additive_terms(matrix: np.ndarray, refined: Refined) -> np.ndarray:
-    """(rows, 5): one; a refined roofline's terms, weights and absorbed operations alone, in s."""
+def overlap_terms(matrix: np.ndarray, refined: Refined) -> np.ndarray:
+    """(rows, 6 + dimensions): 1, tiles; seconds of compute, absorbed, input, output, weights."""
     roofline = refined.roofline
     compute_s = _compute_s(matrix, roofline, refined.efficiency(matrix))
-    weights_s = _select(matrix, ("weight_elements",))[:, 0] / (roofline.peak_bytes_per_s or np.inf)
     outputs = _select(matrix, ("batch", "filters", "output_height", "output_width")).prod(axis=1)
     macs, of_root = _select(matrix, ("macs", "macs_per_output")).T
     absorbed_ops = 2 * np.maximum(macs - of_root * outputs, 0.0)
     absorbed_s = absorbed_ops / (roofline.peak_ops_per_s or np.inf)
-    memory_s = _memory_s(matrix, roofline)
-    return np.column_stack([np.ones(len(matrix)), compute_s, memory_s, weights_s, absorbed_s])
+    moved = _select(matrix, ("input_elements", "output_elements", "weight_elements"))
+    steps = tiles(matrix, refined.unrolling)[:, ::2]
+    moved_s = moved / (roofline.peak_bytes_per_s or np.inf)
+    return np.column_stack([np.ones(len(matrix)), steps, compute_s, absorbed_s, moved_s])
+
+
+def split_terms(terms: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(rows,) sums of what `overlap_terms` names: starts, engine, moved."""
+
+    def total(columns: np.ndarray) -> np.ndarray:
+        return functools.reduce(np.add, columns.T)
+
+    return total(terms[:, :-5]), total(terms[:, -5:-3]), total(terms[:, -3:])
+
+
+def overlapped(engine_s: np.ndarray, moved_s: np.ndarray, p: float) -> np.ndarray:
+    """The p-norm of both, (rows,): their sum for p = 1, nearly the longer for a large p."""
+    longer = np.maximum(np.maximum(engine_s, moved_s), _SHORTEST_S)
+    return longer * ((engine_s / longer) ** p + (moved_s / longer) ** p) ** (1 / p)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mixed(_LayerModel):
     """A base of known form times what was learned: T = T_base exp(g), never below both roofs.
 
-    The forest gives g from the columns `feature_names`: features, and tiles and remainders of the
-    dimensions that the base unrolls (`tile_names`). `ceiling` are the highest performance and
-    bandwidth of any row: the maximum with its roofs is always taken.
+    The forest gives g from the columns `feature_names` of `mixed_names`. `ceiling` are the highest
+    performance and bandwidth of any row: the maximum with its roofs is always taken.
     """
 
     kind: ClassVar[str] = "mixed"
 
-    base: Additive
+    base: Overlap
     ceiling: Roofline
     forest: Forest
     feature_names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        known = (*FEATURES, *tile_names(self.base.refined.unrolling))
-        _check_forest(self.forest, self.feature_names, known)
+        _check_forest(self.forest, self.feature_names, mixed_names(self.base))
 
     @property
     def peaks(self) -> Roofline:
@@ -307,7 +337,7 @@ class Mixed(_LayerModel):
         return np.maximum(self.utilisation(matrix), MINIMUM_UTILISATION)
 
     def _terms(self, matrix: np.ndarray) -> _Terms:
-        columns = mixed_columns(matrix, self.base.refined.unrolling, self.feature_names)
+        columns = mixed_columns(matrix, self.base, self.feature_names)
         learned = np.clip(self.forest.predict(columns), -_LARGEST_RATIO, _LARGEST_RATIO)
         learned_s = self.base.time_s(matrix) * np.exp(learned)
         compute_s, memory_s = _compute_s(matrix, self.ceiling), _memory_s(matrix, self.ceiling)
@@ -317,12 +347,9 @@ class Mixed(_LayerModel):
         return _Terms(longest, memory_s, self.ceiling.floor_s)
 
     def bound(self, matrix: np.ndarray) -> np.ndarray:
-        """Which of the base's terms is the larger, (rows,): "compute" or "memory"."""
-        scales = np.array(self.base.coefficients)
-        _, compute_s, memory_s, weights_s, _ = (
-            additive_terms(_checked(matrix), self.base.refined) * scales
-        ).T
-        return np.where(compute_s > memory_s + weights_s, "compute", "memory")
+        """Which of the base's sides is the longer, (rows,): "compute" or "memory"."""
+        _, engine_s, moved_s = self.base.parts(_checked(matrix))
+        return np.where(engine_s > moved_s, "compute", "memory")
 
 
 def tile_names(unrolling: tuple[Unrolling, ...]) -> tuple[str, ...]:
@@ -340,13 +367,48 @@ def tiles(matrix: np.ndarray, unrolling: tuple[Unrolling, ...]) -> np.ndarray:
     return np.column_stack(columns) if columns else np.empty((len(matrix), 0))
 
 
-def mixed_columns(
-    matrix: np.ndarray, unrolling: tuple[Unrolling, ...], names: tuple[str, ...]
-) -> np.ndarray:
+_DERIVED = (
+    "base_compute_s",
+    "base_memory_s",
+    "compute_to_memory",
+    "input_row_elements",
+    "output_row_elements",
+    "output_pixels",
+    "filter_elements",
+    "working_set_elements",
+)
+
+
+def mixed_names(base: Overlap) -> tuple[str, ...]:
+    """What the mixed model's trees may read: features, tiles, and `_derived` columns."""
+    return (*FEATURES, *tile_names(base.refined.unrolling), *_DERIVED)
+
+
+def mixed_columns(matrix: np.ndarray, base: Overlap, names: tuple[str, ...]) -> np.ndarray:
     """(rows, len(names)) columns that the mixed model's trees read."""
-    everything = np.column_stack([matrix, tiles(matrix, unrolling)])
-    known = (*FEATURES, *tile_names(unrolling))
+    steps = tiles(matrix, base.refined.unrolling)
+    everything = np.column_stack([matrix, steps, _derived(matrix, base)])
+    known = mixed_names(base)
     return everything[:, [known.index(name) for name in names]]
+
+
+def _derived(matrix: np.ndarray, base: Overlap) -> np.ndarray:
+    """(rows, len(_DERIVED)): products that trees find hard, in the units a machine buffers by.
+
+    Both sides of the base and their ratio; a row of the input and of the output over all channels,
+    pixels of the output, weights of a filter, input and output together.
+    """
+    _, engine_s, moved_s = base.parts(matrix)
+    ratio = engine_s / np.maximum(moved_s, _SHORTEST_S)
+    width, channels, output_width, filters, output_height = _select(
+        matrix, ("width", "channels", "output_width", "filters", "output_height")
+    ).T
+    read, made, weights = _select(
+        matrix, ("input_elements", "output_elements", "weight_elements")
+    ).T
+    pixels, of_filter = output_height * output_width, weights / np.maximum(filters, 1.0)
+    rows = (width * channels, output_width * filters)
+    return np.column_stack([engine_s, moved_s, ratio, *rows, pixels, of_filter, read + made])
 
 
 LayerModel = Roofline | Refined | Statistical | Mixed | MixedAnnette

@@ -28,18 +28,16 @@ from strata.bundle_file import (
     read_member,
 )
 from strata.errors import ArtefactError, legal
-from strata.execution import PLACEMENTS
 from strata.forest import Forest, forest_from_arrays, forest_to_arrays
 from strata.intervals import Intervals, intervals_from_dict, intervals_to_dict
-from strata.layer import OPERATIONS
 from strata.layer_model_json import layer_model_from_dict, layer_model_to_dict
 from strata.layer_models import LayerModel
 from strata.mapping import MappingModel, mapping_from_parts, mapping_to_parts
 from strata.traffic import Traffic, traffic_from_dict, traffic_to_dict
-from strata.validity import Validity, validity_from_parts, validity_to_parts
+from strata.validity import Validity, check_model_key, validity_from_parts, validity_to_parts
 
 FORMAT = "strata-platform"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _HEADER, _ARRAYS = "header.json", "arrays.npz"
 _LARGEST_HEADER, _LARGEST_ARRAYS = 64 * 2**20, 2**30  # bytes; a bundle is meant to stay below 30 MB
 
@@ -201,11 +199,10 @@ def _from_parts(
     forests = _forests(arrays, where)
     models: dict[str, dict[str, LayerModel]] = {}
     for operation, kinds in _get(data, "layer_models", dict, where).items():
-        name, _, placement = operation.partition("@")
-        if name not in OPERATIONS:
-            _fail(f"{where}: layer_models", f"unknown operation {operation!r}", OPERATIONS)
-        if placement not in ("", *PLACEMENTS):
-            _fail(f"{where}: layer_models", f"unknown placement {placement!r}", PLACEMENTS)
+        try:
+            check_model_key(operation)
+        except ArtefactError as error:
+            raise ArtefactError(f"{where}: layer_models: {error}") from None
         place = f"{where}: layer_models: {operation}"
         models[operation] = {}
         for kind, each in _typed(kinds, dict, place).items():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from strata.equations import utilisation, utilisation_refined
 from strata.execution import FEATURES
 from strata.forest import Forest
-from strata.layer_models import Additive, Mixed, Refined, Roofline, Statistical, Unrolling
+from strata.layer_models import Mixed, Overlap, Refined, Roofline, Statistical, Unrolling
 
 extents = st.integers(1, 4096)
 counts = st.integers(0, 10**13)
@@ -51,8 +51,10 @@ def stacks(draw):
         roots=np.array([0]),
     )
     name = draw(st.sampled_from(FEATURES))
+    starts = draw(st.tuples(*(1 + len(refined.unrolling)) * [st.floats(0, 10)]))
     scales = draw(st.tuples(*5 * [st.floats(0, 10)]).filter(any))
-    mixed = Mixed(Additive(refined, *scales), roofline, forest, (name,))
+    base = Overlap(refined, starts[0], starts[1:], *scales, draw(st.floats(1, 64)))
+    mixed = Mixed(base, roofline, forest, (name,))
     statistical = Statistical(roofline, forest, (name,))
     return roofline, refined, statistical, mixed
 

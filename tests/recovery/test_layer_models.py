@@ -13,7 +13,8 @@ from strata.execution import FEATURES
 
 P, B = 2e11, 3e9
 SIZES, ALPHAS = {"channels": 16, "filters": 8}, {"channels": 0.1, "filters": 0.3}
-SMALL = ForestSettings(trees=20)
+SMALL = ForestSettings(trees=20, learner="boosting")
+QUICK = ForestSettings(trees=4, learner="forest")  # where no learner is asked for
 
 
 def features(rows: int, seed: int) -> pd.DataFrame:
@@ -55,9 +56,8 @@ def errors(models, table) -> dict[str, float]:
 @pytest.mark.parametrize(("noise", "tolerance"), [(0.0, 0.02), (0.02, 0.08)])
 def test_peaks_come_back(noise, tolerance):
     """The maximum of 600 noisy rows lies up to three sigma above the truth."""
-    roofline = fit_layer_models(simulated(noise=noise), "convolution", [], 0, SMALL).models[
-        "roofline"
-    ]
+    fit = fit_layer_models(simulated(noise=noise), "convolution", [], 0, QUICK)
+    roofline = fit.models["roofline"]
     assert roofline.peak_ops_per_s == pytest.approx(P, rel=tolerance)
     assert roofline.peak_bytes_per_s == pytest.approx(B, rel=tolerance)
 
@@ -75,13 +75,13 @@ def test_mixed_predicts_rows_it_never_saw_and_beats_the_simpler_kinds():
 
 def test_hardly_a_row_beats_a_true_unrolling():
     """P is the best of 600 rows, so rows at u_stat = 1 lie above 1 by what P falls short."""
-    fit = fit_layer_models(simulated(), "convolution", known_unrolling(), 0, SMALL)
+    fit = fit_layer_models(simulated(), "convolution", known_unrolling(), 0, QUICK)
     assert fit.metrics["above_one_share"]["mixed"] < 0.2
 
 
 def test_rows_faster_than_a_wrong_unrolling_are_counted_and_still_learned():
     """A platform without steps under a claimed array of 64: u_stat would have to exceed 1."""
-    table = features(300, 0)
+    table = features(300, 0).assign(case_id="one")  # no cross-validation
     table = table.assign(time_s=np.maximum(table["ops"] / P, table["bytes"] / B))
     claimed = [UnrollingFit("channels", 64, 0.0, 0.0, 1, 0.1, 0.1, 99, 2, True)]
     fit = fit_layer_models(table, "convolution", claimed, 0, SMALL)
@@ -92,7 +92,7 @@ def test_rows_faster_than_a_wrong_unrolling_are_counted_and_still_learned():
 
 def test_bandwidth_model_comes_back():
     """A concat at 30% of the bandwidth below 32 channels, at all of it above."""
-    table = features(300, 5).assign(ops=0.0)
+    table = features(300, 5).assign(ops=0.0, case_id="one")
     u = np.where(table["channels"] <= 32, 0.3, 1.0)
     table = table.assign(time_s=table["bytes"] / (B * u))
     fit = fit_layer_models(table, "concat", [], 0, SMALL)

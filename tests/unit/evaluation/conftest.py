@@ -9,7 +9,7 @@ import pytest
 from strata.execution import FEATURES, feature_matrix, make_executed
 from strata.forest import Forest
 from strata.layer import make_layer
-from strata.layer_models import Additive, Mixed, Refined, Roofline, Statistical, Unrolling
+from strata.layer_models import Mixed, Overlap, Refined, Roofline, Statistical, Unrolling
 from strata.operations import Convolution
 
 TABLE2 = {
@@ -134,11 +134,12 @@ def convolution_models() -> dict:
     steps = [(0, 6e7, 1, 2), (few - 0.5,), (0, 4e8, 3, 4), (few,), (few + 0.3,)]
     forest = make_forest(steps)
     slower = make_forest([(0, 6e7, 1, 2), (0.5 - few,), (0, 4e8, 3, 4), (-few,), (0.1,)])
+    base = Overlap(refined, 0.0, (0.0, 0.0), 1.0, 0.0, 1.0, 1.0, 1.0, 1.0)
     return {
         "roofline": roofline,
         "refined": refined,
         "statistical": Statistical(roofline, forest, ("ops",)),
-        "mixed": Mixed(Additive(refined, 0.0, 1.0, 1.0, 0.0, 0.0), roofline, slower, ("ops",)),
+        "mixed": Mixed(base, roofline, slower, ("ops",)),
     }
 
 

@@ -11,9 +11,9 @@ from strata.forest import Forest
 from strata.layer_model_json import layer_model_from_dict, layer_model_to_dict
 from strata.layer_models import (
     KINDS,
-    Additive,
     Mixed,
     MixedAnnette,
+    Overlap,
     Refined,
     Roofline,
     Statistical,
@@ -37,7 +37,20 @@ def leaf(u: float) -> Forest:
 
 STATISTICAL = Statistical(ROOFLINE, leaf(0.1), ("ops",))
 ANNETTE = MixedAnnette(REFINED, always(0.5), ("ops", "bytes"))
-MIXED = Mixed(Additive(REFINED, 1e-4, 1.0, 1.0, 0.0, 0.0), ROOFLINE, leaf(2.0), ("channels_tiles",))
+
+
+def engine(
+    refined: Refined = REFINED, *, start_s=0.0, tile_s=0.0, overlap=1.0, **scales: float
+) -> Overlap:
+    """An engine with the scales given and 0 for all others."""
+    names = ("compute", "absorbed", "input", "output", "weight")
+    given = {f"{name}_scale": scales.get(name, 0.0) for name in names}
+    tiles = (tile_s,) * len(refined.unrolling)
+    return Overlap(refined, start_s, tiles, **given, overlap=overlap)
+
+
+ADDED = engine(start_s=1e-4, compute=1.0, input=1.0)
+MIXED = Mixed(ADDED, ROOFLINE, leaf(2.0), ("channels_tiles",))
 
 
 def rows(*values: dict[str, float]) -> np.ndarray:
@@ -46,7 +59,8 @@ def rows(*values: dict[str, float]) -> np.ndarray:
 
 # compute-bound (2 ms against 0.1 ms) and memory-bound (0.1 ms against 5 ms), x/s = 12/16
 LAYERS = rows(
-    {"ops": 2e9, "bytes": 1e6, "channels": 12}, {"ops": 1e8, "bytes": 5e7, "channels": 12}
+    {"ops": 2e9, "bytes": 1e6, "input_elements": 1e6, "channels": 12},
+    {"ops": 1e8, "bytes": 5e7, "input_elements": 5e7, "channels": 12},
 )
 NOTHING = rows({"ops": 0, "bytes": 0})
 
@@ -75,22 +89,40 @@ def test_the_mixed_model_scales_a_sum():
     assert MIXED.efficiency(LAYERS) == pytest.approx([2e-3 / times[0], 1e-4 / times[1]])
 
 
-def test_weights_may_cost_more_than_other_bytes():
-    base = Additive(REFINED, 0.0, 0.0, 1.0, 9.0, 0.0)
-    # 1e6 bytes at 1e10 B/s, and 9 times 2e5 weights at the same rate
-    layer = rows({"ops": 1.0, "bytes": 1e6, "weight_elements": 2e5})
-    assert base.time_s(layer) == pytest.approx([1e-4 + 9 * 2e-5])
+def test_data_move_at_rates_of_their_own():
+    base = engine(input=1.0, output=2.0, weight=9.0)
+    # 1e6 elements in at 1e10 a second, 1e5 out at half of it, 2e5 weights at a ninth
+    layer = rows({"input_elements": 1e6, "output_elements": 1e5, "weight_elements": 2e5})
+    assert base.time_s(layer) == pytest.approx([1e-4 + 2e-5 + 9 * 2e-5])
+
+
+@pytest.mark.parametrize(("p", "expected_s"), [(1, 7e-4), (2, 5e-4), (64, 4e-4)])
+def test_computing_and_moving_overlap_by_p(p, expected_s):
+    # 3e8 operations at 1e12 (12 channels of 16: over 0.75), 4e6 elements at 1e10
+    layer = rows({"ops": 2.25e8, "channels": 12, "input_elements": 4e6})
+    base = engine(compute=1.0, input=1.0, overlap=p)
+    assert base.time_s(layer) == pytest.approx([expected_s], rel=1e-6)
+
+
+def test_every_tile_of_a_dimension_takes_a_start():
+    # 33 channels on 16: three tiles of 1 us, beside 4 us for the layer
+    base = engine(start_s=4e-6, tile_s=1e-6)
+    assert base.time_s(rows({"channels": 33})) == pytest.approx([7e-6])
+
+
+def test_an_engine_that_neither_computes_nor_moves_takes_its_start():
+    assert engine(start_s=4e-6, compute=1.0, overlap=64.0).time_s(NOTHING) == pytest.approx([4e-6])
 
 
 def test_absorbed_work_may_run_on_another_engine():
-    base = Additive(REFINED, 0.0, 0.0, 0.0, 0.0, 4.0)
+    base = engine(absorbed=4.0)
     # 8 outputs of 1e6 MACs each by the root; 1e6 more MACs were absorbed: 2e6 ops at 1e12
     layer = rows({"filters": 8, "macs": 9e6, "macs_per_output": 1e6, "ops": 2e7})
     assert base.time_s(layer) == pytest.approx([4 * 2e-6])
 
 
 def test_the_mixed_model_never_falls_below_a_roof():
-    fast = Mixed(Additive(REFINED, 0.0, 1.0, 0.0, 0.0, 0.0), ROOFLINE, leaf(1e-6), ("ops",))
+    fast = Mixed(engine(compute=1.0), ROOFLINE, leaf(1e-6), ("ops",))
     assert fast.time_s(LAYERS) == pytest.approx([2e-3, 5e-3])
 
 
@@ -105,7 +137,7 @@ def test_trees_of_the_mixed_model_see_how_an_extent_fills_the_array():
         np.array([0.0, 0.0, np.log(3.0)]),
         np.array([0]),
     )
-    base = Additive(Refined(ROOFLINE, (Unrolling("channels", 16, 1.0),)), 0.0, 1.0, 0.0, 0.0, 0.0)
+    base = engine(Refined(ROOFLINE, (Unrolling("channels", 16, 1.0),)), compute=1.0)
     model = Mixed(base, ROOFLINE, forest, ("channels_remainder",))
     layers = rows({"ops": 2e9, "channels": 32}, {"ops": 2e9, "channels": 36})
     assert model.time_s(layers) == pytest.approx([2e-3, 6e-3])
@@ -153,9 +185,12 @@ def test_unusable_matrix_is_refused(model, matrix, named):
         lambda: Unrolling("channels", 0, 0.5),
         lambda: Unrolling("channels", 16, 1.5),
         lambda: Statistical(ROOFLINE, leaf(0.5), ("colour",)),
-        lambda: Additive(REFINED, -1.0, 1.0, 1.0, 1.0, 1.0),
-        lambda: Additive(REFINED, 0.0, 0.0, 0.0, 0.0, 0.0),
-        lambda: Additive(REFINED, 0.0, float("nan"), 1.0, 0.0, 0.0),
+        lambda: engine(start_s=-1.0, compute=1.0),
+        engine,
+        lambda: engine(compute=float("nan")),
+        lambda: engine(compute=1.0, overlap=0.5),
+        lambda: engine(compute=1.0, overlap=float("inf")),
+        lambda: Overlap(REFINED, 1.0, (), 1.0, 0.0, 0.0, 0.0, 0.0, 1.0),
         lambda: Mixed(MIXED.base, ROOFLINE, leaf(1.0), ("filters_tiles",)),
     ],
 )

@@ -15,9 +15,9 @@ from strata.errors import ArtefactError
 from strata.execution import FEATURES
 from strata.forest import Forest
 from strata.layer_models import (
-    Additive,
     Mixed,
     MixedAnnette,
+    Overlap,
     Refined,
     Roofline,
     Statistical,
@@ -58,7 +58,10 @@ def platform_model() -> PlatformModel:
         "refined": refined,
         "statistical": Statistical(roofline, stump(-1.0, -3.0), ("channels",)),
         "mixed": Mixed(
-            Additive(refined, 1e-6, 1.0, 0.5, 0.0, 0.0), roofline, forest, ("channels",)
+            Overlap(refined, 1e-6, (1e-7,), 1.0, 0.0, 0.5, 0.5, 0.0, 2.0),
+            roofline,
+            forest,
+            ("channels",),
         ),
         "mixed-annette": MixedAnnette(refined, shared, ("channels",)),
     }
@@ -182,7 +185,7 @@ def put(*path_and_value):
     ("change", "named"),
     [
         (put("format", "zip"), "format is 'zip', legal: strata-platform"),
-        (put("schema_version", 2), "schema version is 2, legal: 3"),
+        (put("schema_version", 3), "schema version is 3, legal: 4"),
         (put("schema_version", None), "schema version is None"),
         (put("header", []), "header: found list"),
         (put("header", "seed", "x"), "seed: found str, must be int"),
