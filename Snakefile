@@ -43,7 +43,7 @@ RESULTS = f"results/{RUN.name}"
 
 wildcard_constraints:
     platform="|".join(RUN.platforms),
-    phase=r"sweeps|samples|round\d+",
+    phase=r"sweeps|samples|mapping|round\d+",
     round=r"\d+",
     chunk=r"\d+",
 

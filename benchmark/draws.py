@@ -300,6 +300,10 @@ def _cells(generator: np.random.Generator, sampling: Sampling) -> Row:
     return {"seed": int(generator.integers(0, 2**31)), "megamacs": megamacs}
 
 
+def _tangles(generator: np.random.Generator, sampling: Sampling) -> Row:
+    return {"seed": int(generator.integers(0, 2**31)), "layers": int(generator.integers(8, 33))}
+
+
 DRAWS: dict[str, Callable[[np.random.Generator, Sampling], Row]] = {
     "convolution": _convolution,
     "depthwise_convolution": _depthwise_convolution,
@@ -314,4 +318,5 @@ DRAWS: dict[str, Callable[[np.random.Generator, Sampling], Row]] = {
     "fcnet": _fcnet,
     "pooled": _pooled,
     "moved": _moved,
+    "tangles": _tangles,
 }

@@ -9,7 +9,7 @@ import typer
 from benchmark.black_box_plan import nested_cases
 from benchmark.config import RunConfig, load_config, load_platform, platform_file
 from benchmark.plan import BenchmarkCase, unique, write_plan
-from benchmark.sampling import plan_samples, read_unrolling
+from benchmark.sampling import plan_mapping, plan_samples, read_unrolling
 from benchmark.sweep import plan_sweeps
 from strata.console import exits_cleanly
 
@@ -19,12 +19,18 @@ class Phase(StrEnum):
 
     SWEEPS = "sweeps"
     SAMPLES = "samples"
+    MAPPING = "mapping"
 
 
 def plan_cases(
     config: RunConfig, phase: Phase | None, unrolling: Path | None
 ) -> list[BenchmarkCase]:
-    """Cases of one phase, or of both without one; samples know the fitted unrolling if given."""
+    """Cases of one phase, or of all that is timed without one.
+
+    Samples know the fitted unrolling if given.
+    """
+    if phase == Phase.MAPPING:
+        return plan_mapping(config.mapping, config.seed, config.sampling)
     cases: list[BenchmarkCase] = []
     if phase != Phase.SAMPLES:
         cases += plan_sweeps({str(name): sweep for name, sweep in config.sweeps.items()})

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from strata.atomic import replacing
 from strata.errors import ArtefactError, SchemaError
 
+# The tag `purpose` of a case of which only the mapping counts.
+MAPPING_ONLY = "mapping"
 Settings = dict[str, Any]
 Item = TypeVar("Item")
 
@@ -19,8 +21,8 @@ class BenchmarkCase:
     """One graph to measure: a benchmark and its settings row.
 
     `tags` say why it is measured: `sweep` (the feature swept, "" for samples), `sweep_group`
-    (cases of one sweep share it), `data_set` (how a sample was drawn), and of a round `round` and
-    `reason`.
+    (cases of one sweep share it), `data_set` (how a sample was drawn), of a round `round` and
+    `reason`, and `purpose` (MAPPING_ONLY: its times are not used).
     """
 
     case_id: str

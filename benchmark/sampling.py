@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import numpy as np
 from benchmark import layer_distribution
 from benchmark.config import MultiLayer, Sampling
 from benchmark.draws import DRAWS, Row
-from benchmark.plan import BenchmarkCase, make_case
+from benchmark.plan import MAPPING_ONLY, BenchmarkCase, make_case
 from benchmark.sweep import SWEPT_FEATURE
 from graph_gen.benchmarks import BENCHMARKS, build
 from strata.errors import ArtefactError, SchemaError
@@ -179,6 +179,18 @@ def plan_samples(
         sizes = dict((unrolling or {}).get(benchmark, {}))
         draw = partial(sample_case, benchmark, seed=seed, sampling=sampling, sizes=sizes)
         cases += _distinct(draw, count, benchmark)
+    return cases
+
+
+def plan_mapping(networks: MultiLayer, seed: int, sampling: Sampling) -> list[BenchmarkCase]:
+    """Networks of which only the mapping counts, none of them among the samples; tag `purpose`."""
+    cases: list[BenchmarkCase] = []
+    for benchmark, count in networks.model_dump().items():
+        draw = partial(
+            sample_case, benchmark, seed=seed, sampling=sampling, sizes={}, stream=MAPPING_ONLY
+        )
+        found = _distinct(draw, count, benchmark)
+        cases += [replace(case, tags=case.tags | {"purpose": MAPPING_ONLY}) for case in found]
     return cases
 
 

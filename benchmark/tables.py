@@ -16,12 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark.matcher import EdgeRow, Match, MatchedLayer, match
+from benchmark.plan import MAPPING_ONLY
 from benchmark.shards import read_shard
+from model_gen.tables import MULTI_LAYER
 from strata.atomic import replacing
 from strata.edges import EDGE_FEATURES
 from strata.errors import MatchError
 from strata.execution import FEATURES, feature_matrix
 from strata.graph import Graph, with_bits
+from strata.graph_json import graph_to_dict
 from strata.placement import PLACEMENT_FEATURES, Surroundings
 from strata.profile import MEMORIES, Profile
 from strata.profile_json import profile_from_dict
@@ -95,6 +98,7 @@ NETWORK_SCHEMA = pa.schema(
         ("bits", _COUNT),
         ("host", _TEXT),
         ("toolchain", _TEXT),
+        ("graph", _TEXT),
     ]
 )
 REFUSAL_SCHEMA = pa.schema(
@@ -186,10 +190,11 @@ def _layer_row(
 def _network_row(
     record: Mapping[str, Any], graph: Graph, profile: Profile, found: Match
 ) -> dict[str, Any]:
+    case = record["case"]
     inserted = [layer for layer in found.layers if layer.executed.operation == "reorder"]
     return {
-        "case_id": record["case"]["case_id"],
-        "benchmark": record["case"]["benchmark"],
+        "case_id": case["case_id"],
+        "benchmark": case["benchmark"],
         "network": graph.name,
         "time_s": profile.time_s,
         "samples_s": list(profile.samples_s),
@@ -209,22 +214,33 @@ def _network_row(
         "bits": profile.bits,
         "host": json.dumps(profile.host, sort_keys=True),
         "toolchain": json.dumps(profile.toolchain, sort_keys=True),
+        # what was asked for: fitting estimates networks that it had held out
+        "graph": _graph_text(graph) if case["benchmark"] in MULTI_LAYER else None,
     }
+
+
+def _graph_text(graph: Graph) -> str:
+    return json.dumps(graph_to_dict(graph), separators=(",", ":"))
 
 
 def add_match(
     rows: Rows, record: Mapping[str, Any], graph: Graph, profile: Profile, found: Match
 ) -> None:
-    """Add one matched case: its mapping, and the times that are known, in all if every layer's."""
+    """Add one matched case: its mapping, and the times that are known, in all if every layer's.
+
+    Of a case that was planned for its mapping only, no time.
+    """
     case = record["case"]
+    rows.mapping += [_edge_row(case, "fusion", row) for row in found.fusions]
+    rows.mapping += [_edge_row(case, "insertion", row) for row in found.insertions]
+    rows.placements += _placement_rows(case, found)
+    if record.get("tags", {}).get("purpose") == MAPPING_ONLY:
+        return
     matrix = feature_matrix([layer.executed for layer in found.layers])
     for layer, values in zip(found.layers, matrix, strict=True):
         if layer.timed:
             row = _layer_row(record, graph, layer, values.tolist())
             rows.layers[layer.executed.model_key].append(row)
-    rows.mapping += [_edge_row(case, "fusion", row) for row in found.fusions]
-    rows.mapping += [_edge_row(case, "insertion", row) for row in found.insertions]
-    rows.placements += _placement_rows(case, found)
     if not profile.untimed:
         rows.networks.append(_network_row(record, graph, profile, found))
 

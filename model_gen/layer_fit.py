@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -18,7 +17,7 @@ from model_gen.statistical import (
     ForestSettings,
     has_target,
 )
-from model_gen.tables import check_table, table_matrix, table_times
+from model_gen.tables import check_table, hashed_share, table_matrix, table_times
 from model_gen.unrolling import UnrollingFit, identified
 from strata.layer_models import KINDS, LayerModel, Mixed, Roofline, Statistical, Unrolling
 
@@ -178,7 +177,7 @@ def _cross_validate(
     only the mixed model; the rest is NaN.
     """
     share = _MOST_VALIDATED / len(table)
-    cases = {case: crc32(str(case).encode()) / 2**32 <= share for case in table["case_id"].unique()}
+    cases = {case: hashed_share(f"validated {case}") <= share for case in table["case_id"].unique()}
     rows = np.flatnonzero(table["case_id"].map(cases))
     chosen = table.iloc[rows]
     large = len(table) > _MOST_VALIDATED

@@ -5,7 +5,6 @@ POSSIBLY_FUSED rows are measured again (`model_gen.fusion_decisions`); those tha
 decide nothing and are left out; a pair that has no other rows gets no tree.
 """
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,9 +14,10 @@ from sklearn.tree import DecisionTreeClassifier
 
 from model_gen.forest_io import forest_from_tree
 from model_gen.network_tables import FUSED, POSSIBLY_FUSED, ROLES, check_mapping, check_placements
+from model_gen.tables import hashed_share
 from strata.edges import EDGE_FEATURES, pair_key
 from strata.forest import Forest
-from strata.mapping import MappingModel
+from strata.mapping import ORDERS, MappingModel
 from strata.placement import MEMORY_FEATURES, PLACEMENT_FEATURES, placement_key
 
 _MAX_DEPTH = 12
@@ -50,7 +50,7 @@ def _tree(rows: pd.DataFrame, truth: np.ndarray, columns: Sequence[str], seed: i
 
 def held_out(case_ids: pd.Series) -> np.ndarray:
     """True for about 20% of the cases: whole cases, the same ones whatever else is in the table."""
-    return np.array([zlib.crc32(case.encode()) % 5 == 0 for case in case_ids], dtype=bool)
+    return np.array([hashed_share(f"mapping {case}") < 0.2 for case in case_ids], dtype=bool)
 
 
 def _fused(rows: pd.DataFrame) -> np.ndarray:
@@ -129,6 +129,60 @@ def fit_placement(table: pd.DataFrame, seed: int) -> tuple[dict[str, Forest], li
     return trees, scores
 
 
+def asked(table: pd.DataFrame, order: str) -> pd.DataFrame:
+    """Rows of a mapping table that a toolchain answered, if it asks a layer's operands in `order`.
+
+    Once a layer has joined an operand's group, the operands after it are not asked: "not fused"
+    says nothing of them.
+    """
+    if order == ORDERS[0]:
+        return table
+    fusion = (table["role"] == "fusion").to_numpy()
+    rows = table[fusion].sort_values("operand_index", ascending=order == "first", kind="stable")
+    joined = pd.Series(_fused(rows).astype(int), index=rows.index)
+    by_layer = joined.groupby([rows["case_id"], rows["consumer"]])
+    before = by_layer.cumsum() - joined
+    return pd.concat([rows[before == 0], table[~fusion]]).sort_index()
+
+
+def _operand_order(table: pd.DataFrame, seed: int) -> str:
+    """The order under which trees tell held-out layers of several operands best."""
+    several = "consumer" in table.columns and (table["consumer"] != "").all()
+    fusion = table[(table["role"] == "fusion") & (table["flag"] != POSSIBLY_FUSED)]
+    if not several or fusion.empty:
+        return ORDERS[0]
+    sizes = fusion.groupby(["case_id", "consumer"])["flag"].transform("size")
+    judges = fusion[(sizes > 1).to_numpy() & held_out(fusion["case_id"])]
+    rest = fusion[~held_out(fusion["case_id"])]
+    if judges.empty or rest.empty:
+        return ORDERS[0]
+    return min(ORDERS, key=lambda order: _wrong_layers(asked(rest, order), judges, order, seed))
+
+
+def _wrong_layers(train: pd.DataFrame, judges: pd.DataFrame, order: str, seed: int) -> int:
+    """Held-out layers that trees of `train` put into another operand's group, or into none."""
+    pairs = ["producer_operation", "consumer_operation"]
+    likely = pd.Series(0.0, index=judges.index)
+    known = dict(list(train.groupby(pairs)))
+    for pair, rows in judges.groupby(pairs):
+        if pair in known:
+            tree = _tree(known[pair], _fused(known[pair]), EDGE_FEATURES, seed)
+            likely[rows.index] = tree.predict(rows[list(EDGE_FEATURES)].to_numpy(np.float64))
+    ranks = judges["operand_index"].to_numpy()
+    if order == ORDERS[0]:
+        strength = likely.to_numpy()
+    else:
+        strength = np.where(likely > 0.5, 1.0 - ranks / 1e3 if order == "first" else 1 + ranks, 0.0)
+    rows = judges.assign(strength=np.where(likely > 0.5, strength, 0.0), fused=_fused(judges))
+    rows = rows.sort_values(["strength", "operand_index"], ascending=[False, True], kind="stable")
+    wrong = 0
+    for _, layer in rows.groupby(["case_id", "consumer"], sort=False):
+        chosen = layer.iloc[0]
+        joins = bool(chosen["strength"] > 0)
+        wrong += bool(layer["fused"].any()) != joins or (joins and not chosen["fused"])
+    return wrong
+
+
 def fit_mapping(
     table: pd.DataFrame, networks: pd.DataFrame, seed: int
 ) -> tuple[MappingModel, list[PairScore]]:
@@ -138,6 +192,8 @@ def fit_mapping(
     `check_mapping`.
     """
     check_mapping(table)
+    order = _operand_order(table, seed)
+    table = asked(table, order)
     trees: dict[str, dict[str, Forest]] = {}
     scores: list[PairScore] = []
     for role in ROLES:
@@ -145,4 +201,4 @@ def fit_mapping(
         scores += found
     moved = networks["strides_moved"].value_counts()
     moves = bool(moved.get("moved", 0) > moved.get("kept", 0))
-    return MappingModel(trees["fusion"], trees["insertion"], moves), scores
+    return MappingModel(trees["fusion"], trees["insertion"], moves, operand_order=order), scores

@@ -18,6 +18,7 @@ _MOST_CASES = 250
 _CAPACITIES, _ACTIVATIONS, _REFINEMENTS = 21, 7, 4
 # what else an array may round up or add, beside the filters it works on at once
 _CHANNEL_PADDINGS, _BYTES_PER_FILTER, _BANKS = (1, 4, 16), (0, 8), (1, 4, 16)
+_DEPTHWISE_BYTES = (2, 3, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,4 +145,10 @@ def fit_memory(table: pd.DataFrame) -> Memory | None:
         for _, simple in found[:2]:
             rounded = replace(simple, channel_padding=depth, bytes_per_filter=extra, banks=banks)
             found.append(_search(rounded, cases))
-    return min(found, key=lambda x: x[0])[1]
+    best = min(found, key=lambda x: x[0])
+    for wider in _DEPTHWISE_BYTES:
+        if best[0] == 0:
+            break
+        apart = _search(replace(best[1], depthwise_bytes=wider), cases)
+        best = min(best, apart, key=lambda x: x[0])
+    return best[1]

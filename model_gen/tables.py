@@ -1,5 +1,6 @@
 """Layer tables as the benchmark writes them: one row per executed layer of one operation."""
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from strata.execution import FEATURES
 from strata.profile import MEMORIES
 
 # benchmarks whose layers stand as in networks
-MULTI_LAYER = ("cells", "stems", "convnet", "fcnet", "pooled", "moved")
+MULTI_LAYER = ("cells", "stems", "convnet", "fcnet", "pooled", "moved", "tangles")
 REQUIRED = ("case_id", *FEATURES, "time_s")
 TRAFFIC = {memory: f"{memory}_bytes" for memory in MEMORIES}
 OPTIONAL = (
@@ -28,6 +29,16 @@ OPTIONAL = (
     "following",
     *TRAFFIC.values(),
 )
+
+
+def hashed_share(text: str) -> float:
+    """A number from 0 to 1 that depends on a text alone, evenly spread over texts.
+
+    Cases whose number lies below a share are held out: the same ones whatever else there is. The
+    text says what for, as well as which case: who holds out for two purposes wants two sets.
+    """
+    digest = hashlib.sha256(text.encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2.0**64
 
 
 def read_parquet(path: str | Path, what: str) -> pd.DataFrame:

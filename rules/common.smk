@@ -18,12 +18,24 @@ SIMULATING_CODE = sources("simulators/**/*.py", "simulators/*/hardware/*.yaml")
 CHUNKS = {
     "sweeps": RUN.measurement.sweep_chunks,
     "samples": RUN.measurement.sample_chunks,
+    "mapping": RUN.measurement.sample_chunks,
 }
 
 
 def chunks_of(phase):
     """Into how many jobs a phase is cut: sweeps, samples, round1, round2, ..."""
     return CHUNKS.get(phase, RUN.measurement.round_chunks)
+
+
+def runs_of(phase):
+    """How often a graph of a phase runs, as options of the command."""
+    if phase == "mapping":  # nothing is timed
+        return "--repeats 1 --warmup 0 --device-share 0"
+    measured = RUN.measurement
+    return (
+        f"--repeats {measured.repeats} --warmup {measured.warmup}"
+        f" --device-share {measured.device_share}"
+    )
 
 
 def shards(phase):
@@ -47,7 +59,11 @@ def rounds_of(wildcards):
 
 def measured_shards(wildcards):
     """Shards of everything that is measured on the platform but whole networks."""
+    described = platform_description(wildcards)
+    mapping = load_platform(described).apply(RUN, described).mapping
     phases = phases_before(rounds_of(wildcards) + 1)
+    if any(mapping.model_dump().values()):
+        phases.append("mapping")
     return [shard for phase in phases for shard in shards(phase)]
 
 

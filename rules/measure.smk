@@ -39,6 +39,24 @@ rule plan_samples:
         " --output {output} 2> {log}"
 
 
+rule plan_mapping:
+    input:
+        config=CONFIG_FILE,
+        platform=platform_description,
+        like=liked_descriptions,
+    output:
+        f"{RESULTS}/{{platform}}/plan/mapping.jsonl",
+    log:
+        f"{RESULTS}/logs/{{platform}}/plan_mapping.log",
+    params:
+        python=executable,
+    message:
+        "which networks to compile for {wildcards.platform}, for what is fused in them"
+    shell:
+        "{params.python} -m benchmark.make_plan --config {input.config} --phase mapping"
+        " --platform {wildcards.platform} --output {output} 2> {log}"
+
+
 rule plan_round:
     input:
         config=CONFIG_FILE,
@@ -80,18 +98,15 @@ rule measure_chunk:
     params:
         python=executable,
         chunks=lambda wildcards: chunks_of(wildcards.phase),
-        repeats=RUN.measurement.repeats,
-        warmup=RUN.measurement.warmup,
+        runs=lambda wildcards: runs_of(wildcards.phase),
         limit=RUN.measurement.time_limit_s,
-        device_share=RUN.measurement.device_share,
     message:
         "measuring {wildcards.phase} on {wildcards.platform}: chunk {wildcards.chunk} of"
         " {params.chunks}"
     shell:
         "{params.python} -m benchmark.measure_chunk --plan {input.plan} --chunk {wildcards.chunk}"
-        " --chunks {params.chunks} --platform-file {input.platform} --repeats {params.repeats}"
-        " --warmup {params.warmup} --time-limit {params.limit}"
-        " --device-share {params.device_share} --output {output} 2>&1 | tee {log}"
+        " --chunks {params.chunks} --platform-file {input.platform} {params.runs}"
+        " --time-limit {params.limit} --output {output} 2>&1 | tee {log}"
 
 
 rule measure_networks:

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from math import prod
 
 from strata import operations as op
-from strata.execution import OWN_FEATURES, alignment, features, geometry, make_executed
+from strata.execution import (
+    OWN_FEATURES,
+    absorbed_window,
+    alignment,
+    count_absorbed,
+    features,
+    geometry,
+    make_executed,
+)
 from strata.graph import Graph
 from strata.layer import OPERATIONS, Layer
 
@@ -38,6 +46,9 @@ EDGE_FEATURES: tuple[str, ...] = (
     "operand_height_alignment",
     "operand_width_alignment",
     "operand_channel_alignment",
+    "operand_inputs",
+    "earlier_candidates",
+    "later_candidates",
 )
 
 
@@ -45,13 +56,16 @@ EDGE_FEATURES: tuple[str, ...] = (
 class Edge:
     """A tensor between a group, complete up to `producer`, and a layer that reads it.
 
-    `other` is the group, so far, of the consumer's other operand; empty without one.
+    `other` is the group, so far, of the consumer's other operand; empty without one. `earlier` and
+    `later` count the consumer's operands before and after this one that it could as well join.
     """
 
     group: tuple[Layer, ...]
     producer: Layer
     consumer: Layer
     other: tuple[Layer, ...] = ()
+    earlier: int = 0
+    later: int = 0
 
     @property
     def key(self) -> str:
@@ -129,16 +143,15 @@ def _other_operand(context: Context, edge: Edge) -> list[float]:
     other = context.graph[name]
     group_inputs = {read for layer in edge.group for read in layer.inputs}
     root = make_executed(edge.other or (other,))
-    absorbed = features(root)
     return [
         OPERATIONS.index(root.operation),
         prod(other.output_shape),
         len(context.successors[name]),
         name in group_inputs,
         any(isinstance(layer.parameters, op.Activation) for layer in root.layers),
-        absorbed["absorbed_add"],
-        absorbed["absorbed_count"],
-        absorbed["absorbed_kernel"],
+        count_absorbed(root, "add"),
+        len(root.absorbed),
+        absorbed_window(root)[1],
     ]
 
 
@@ -162,6 +175,9 @@ def edge_features(context: Context, edge: Edge) -> list[float]:
         *_other_operand(context, edge),
         _consumer_padding(edge.consumer),
         *_alignments(edge.producer),
+        len(edge.producer.inputs),
+        edge.earlier,
+        edge.later,
     ]
 
 
@@ -173,12 +189,23 @@ def candidate_edges(
     `groups` maps the name of each earlier layer to its group so far. An input's group is the
     input: what joins it is folded into how the input is read, and not executed.
     """
-    for name in dict.fromkeys(consumer.inputs):
-        group = groups.get(name)
-        if group and group[-1].name == name:
-            producer = context.graph[name]
-            other = groups.get(other_operand(consumer, producer) or "", ())
-            yield Edge(tuple(group), producer, consumer, tuple(other))
+    names = [
+        name
+        for name in dict.fromkeys(consumer.inputs)
+        if (group := groups.get(name)) and group[-1].name == name
+    ]
+    free = [_is_free(context, name) for name in names]
+    for place, name in enumerate(names):
+        producer = context.graph[name]
+        other = groups.get(other_operand(consumer, producer) or "", ())
+        earlier, later = sum(free[:place]), sum(free[place + 1 :])
+        yield Edge(tuple(groups[name]), producer, consumer, tuple(other), earlier, later)
+
+
+def _is_free(context: Context, name: str) -> bool:
+    """Whether one layer alone reads what another makes: only then do most toolchains merge both."""
+    made = not isinstance(context.graph[name].parameters, op.Input)
+    return made and len(context.successors[name]) == 1 and name not in context.outputs
 
 
 def boundary_edges(
@@ -223,4 +250,6 @@ def boundary_features(context: Context, edge: Edge) -> list[float]:
         *other,
         0,
         *_alignments(producer),
+        len(producer.inputs),
+        *(0, 0),
     ]

@@ -74,7 +74,6 @@ class ExecutedLayer:
             return Work()
         inner = {layer.name for layer in self.layers}
         works = [layer.work for layer in self.layers]
-        total = sum(works, Work())
         read = {
             producer: tensor_bytes(shape, layer)
             for layer in self.layers
@@ -82,7 +81,13 @@ class ExecutedLayer:
             if producer not in inner
         }
         written = sum(tensor_bytes(layer.output_shape, layer) for layer in self.outputs)
-        return Work(total.macs, total.other_ops, sum(read.values()), total.weight_bytes, written)
+        return Work(
+            sum(work.macs for work in works),
+            sum(work.other_ops for work in works),
+            sum(read.values()),
+            sum(work.weight_bytes for work in works),
+            written,
+        )
 
 
 # Which layer of a group gives it its name and model: the one that does the heavy work.
@@ -157,7 +162,7 @@ _WINDOW_KINDS = (
 )
 
 
-def _absorbed_window(executed: ExecutedLayer) -> tuple[int, int, int]:
+def absorbed_window(executed: ExecutedLayer) -> tuple[int, int, int]:
     """Kind, kernel and stride of an absorbed pooling (ANNETTE, section 4) or convolution.
 
     Zeros without one; a global pooling's kernel is its whole map. The kind counts in
@@ -172,7 +177,8 @@ def _absorbed_window(executed: ExecutedLayer) -> tuple[int, int, int]:
     return 0, 0, 0
 
 
-def _absorbed(executed: ExecutedLayer, *operations: str) -> int:
+def count_absorbed(executed: ExecutedLayer, *operations: str) -> int:
+    """Number of absorbed layers of these operations."""
     return sum(layer.operation in operations for layer in executed.absorbed)
 
 
@@ -194,7 +200,7 @@ def features(executed: ExecutedLayer) -> dict[str, float]:
     batch, channels, height, width = geometry(inputs[0])
     _, filters, out_height, out_width = geometry(root.output_shape)
     kernel_h, kernel_w, stride_h, stride_w, dilation = _window(root)
-    window_kind, absorbed_kernel, absorbed_stride = _absorbed_window(executed)
+    window_kind, absorbed_kernel, absorbed_stride = absorbed_window(executed)
     return {
         "batch": batch,
         "height": height,
@@ -220,8 +226,8 @@ def features(executed: ExecutedLayer) -> dict[str, float]:
         "weight_elements": weight_elements(root.parameters, root.input_shapes),
         "activation": _activation_code(executed),
         "absorbed_count": len(executed.absorbed),
-        "absorbed_add": _absorbed(executed, "add"),
-        "absorbed_multiply": _absorbed(executed, "multiply"),
+        "absorbed_add": count_absorbed(executed, "add"),
+        "absorbed_multiply": count_absorbed(executed, "multiply"),
         "absorbed_window": window_kind,
         "absorbed_kernel": absorbed_kernel,
         "absorbed_stride": absorbed_stride,

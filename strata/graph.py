@@ -95,18 +95,24 @@ def _ordered(layers: list[Layer], graph: str) -> list[Layer]:
                     f"graph '{graph}': layer '{layer.name}' reads '{producer}', "
                     "which is no layer of the graph"
                 )
+    if _is_topological(layers):  # the given order is kept
+        return layers
     try:
         order = TopologicalSorter({layer.name: layer.inputs for layer in layers}).static_order()
         names = list(order)
     except CycleError as error:
         raise SchemaError(f"graph '{graph}' has a cycle: {' -> '.join(error.args[1])}") from None
     position = {name: i for i, name in enumerate(names)}
+    return sorted(layers, key=lambda layer: position[layer.name])
+
+
+def _is_topological(layers: list[Layer]) -> bool:
     done: set[str] = set()
-    for layer in layers:  # keep the given order where it is already topological
+    for layer in layers:
         if any(producer not in done for producer in layer.inputs):
-            return sorted(layers, key=lambda layer: position[layer.name])
+            return False
         done.add(layer.name)
-    return layers
+    return True
 
 
 def make_graph(name: str, layers: Iterable[Layer], outputs: tuple[str, ...] | None = None) -> Graph:

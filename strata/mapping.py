@@ -6,7 +6,7 @@ topological order, asking for each producer whose group ends there, "does this l
 Trees of an unseen pair fall back to the one of "*->consumer", then to "not fused".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import inf
 from typing import Any
@@ -17,19 +17,24 @@ from strata import operations as op
 from strata.edges import (
     EDGE_FEATURES,
     Context,
+    Edge,
     boundary_edges,
     boundary_features,
     candidate_edges,
     edge_features,
     pair_key,
 )
-from strata.errors import ArtefactError
+from strata.errors import ArtefactError, legal
 from strata.execution import ExecutedLayer, make_executed
 from strata.forest import Forest, concatenate, tree_value
 from strata.graph import Graph
 from strata.layer import Layer, make_layer
 from strata.placement import PLACEMENT_FEATURES, Memory, place
 from strata.stride_moving import move_strides
+
+# Which operand's group a layer joins where it could join several: the likeliest, or the first or
+# the last, in the order of its operands, that is likely at all.
+ORDERS = ("likeliest", "first", "last")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +43,8 @@ class MappingModel:
 
     `moves_strides` says whether the toolchain moves strides of 1x1 convolutions upstream,
     `placement` which layers run in another way than the rest (`strata.placement`), `memory` by
-    which rule weights stay on the chip, if some do not.
+    which rule weights stay on the chip, if some do not, `operand_order` (of ORDERS) which operand a
+    layer joins that could join several.
     """
 
     fusion: dict[str, Forest] = field(default_factory=dict)
@@ -46,6 +52,7 @@ class MappingModel:
     moves_strides: bool = False
     placement: dict[str, Forest] = field(default_factory=dict)
     memory: Memory | None = None
+    operand_order: str = ORDERS[0]
 
 
 def _tree(trees: Mapping[str, Forest], key: str) -> Forest | None:
@@ -55,6 +62,14 @@ def _tree(trees: Mapping[str, Forest], key: str) -> Forest | None:
     """
     producer, consumer = key.split("->")
     return trees.get(key) or (trees.get(pair_key("*", consumer)) if producer != "input" else None)
+
+
+def _answer(
+    tree: Forest, features: Callable[[Context, Edge], list[float]], context: Context, edge: Edge
+) -> float:
+    """The tree's value for an edge, whose features are asked for only by a tree that tests any."""
+    tests = tree.feature[tree.roots[0]] >= 0
+    return tree_value(tree, features(context, edge) if tests else ())
 
 
 def fuse(graph: Graph, mapping: MappingModel) -> list[list[Layer]]:
@@ -67,11 +82,13 @@ def fuse(graph: Graph, mapping: MappingModel) -> list[list[Layer]]:
             groups[layer.name] = [layer]
             continue
         best, chosen = 0.5, None
-        for edge in candidate_edges(context, layer, groups):
+        for edge in asked_edges(context, layer, groups, mapping.operand_order):
+            if chosen is not None and mapping.operand_order != ORDERS[0]:
+                break
             tree = _tree(mapping.fusion, edge.key)
             if tree is None:
                 continue
-            probability = tree_value(tree, edge_features(context, edge))
+            probability = _answer(tree, edge_features, context, edge)
             if probability > best:
                 best, chosen = probability, groups[edge.producer.name]
         if chosen is None:
@@ -80,6 +97,14 @@ def fuse(graph: Graph, mapping: MappingModel) -> list[list[Layer]]:
         chosen.append(layer)
         groups[layer.name] = chosen
     return order
+
+
+def asked_edges(
+    context: Context, layer: Layer, groups: Mapping[str, Sequence[Layer]], order: str
+) -> list[Edge]:
+    """The edges over which a layer could join a group, in the order they are asked in."""
+    edges = list(candidate_edges(context, layer, groups))
+    return edges[::-1] if order == "last" else edges
 
 
 def inserted_layer(name: str, producer: Layer) -> ExecutedLayer:
@@ -105,7 +130,7 @@ def insertions(
         tree = _tree(mapping.insertion, key)
         if tree is None or edge.producer.name in found:
             continue
-        if tree_value(tree, boundary_features(context, edge)) > 0.5:
+        if _answer(tree, boundary_features, context, edge) > 0.5:
             name = f"{edge.producer.name}/reorder"
             found[edge.producer.name] = inserted_layer(name, edge.producer)
     return found
@@ -143,6 +168,7 @@ def mapping_to_parts(mapping: MappingModel) -> tuple[dict[str, Any], dict[str, n
     ]
     data = {
         "moves_strides": mapping.moves_strides,
+        "operand_order": mapping.operand_order,
         "memory": asdict(mapping.memory) if mapping.memory else None,
         **{role: sorted(getattr(mapping, role)) for role in _ROLES},
         "edge_features": list(EDGE_FEATURES),
@@ -228,9 +254,18 @@ def mapping_from_parts(data: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
         joint = _renamed(joint, [role for role, _ in keys], columns)
         for i, (role, key) in enumerate(keys):
             trees[role][key] = replace(joint, roots=joint.roots[i : i + 1])
-    moves = bool(data["moves_strides"])
-    memory = _memory(data["memory"])
-    return MappingModel(trees["fusion"], trees["insertion"], moves, trees["placement"], memory)
+    if (order := data["operand_order"]) not in ORDERS:
+        raise ArtefactError(
+            f"the mapping model's operand order is {order!r}, legal: {legal(ORDERS)}"
+        )
+    return MappingModel(
+        trees["fusion"],
+        trees["insertion"],
+        bool(data["moves_strides"]),
+        trees["placement"],
+        _memory(data["memory"]),
+        order,
+    )
 
 
 def _memory(data: Any) -> Memory | None:
@@ -241,11 +276,11 @@ def _memory(data: Any) -> Memory | None:
         memory = Memory(**data)
         sizes = (memory.capacity_bytes, memory.activation_bytes)
         legal_sizes = all(isinstance(size, float) and 0 <= size < inf for size in sizes)
-        counts = (memory.padding, memory.channel_padding, memory.banks)
+        counts = (memory.padding, memory.channel_padding, memory.banks, memory.depthwise_bytes)
         legal_counts = all(type(count) is int and count >= 1 for count in counts)
         kinds = isinstance(memory.largest_first, bool) and type(memory.bytes_per_filter) is int
         if not (legal_sizes and legal_counts and kinds and memory.bytes_per_filter >= 0):
-            raise ValueError(f"sizes {sizes}, padding, channel padding and banks {counts}")
+            raise ValueError(f"sizes {sizes}, counts of how weights lie {counts}")
     except (TypeError, ValueError) as error:
         raise ArtefactError(f"the mapping model's memory is malformed: {error}") from None
     return memory

@@ -39,7 +39,15 @@ PLACEMENT_FEATURES: tuple[str, ...] = (
 
 
 # The columns of a placement row that say what a layer stores.
-_STORED = ("weight_bytes_1", "filters", "channels", "groups", "kernel_height", "kernel_width")
+_STORED = (
+    "weight_bytes_1",
+    "filters",
+    "channels",
+    "groups",
+    "kernel_height",
+    "kernel_width",
+    "macs",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +56,9 @@ class Memory:
 
     Layers are served the largest first, or in their order; one that does not fit is skipped and
     the next is tried. Weights are rounded up to `padding` filters and `channel_padding` channels,
-    and each filter takes `bytes_per_filter` more (biases, scales). The memory may consist of
+    and each filter takes `bytes_per_filter` more (biases, scales); a depthwise filter has one
+    channel, which no array pads, but its weights may lie `depthwise_bytes` apart. Constants that
+    nothing is multiplied with over a window are stored as they are. The memory may consist of
     several `banks`, filled evenly: the weights of one tap of `padding` filters lie in one of them.
     `capacity_bytes` shrinks by what the network's largest working set takes beyond
     `activation_bytes`.
@@ -61,6 +71,7 @@ class Memory:
     channel_padding: int = 1
     bytes_per_filter: int = 0
     banks: int = 1
+    depthwise_bytes: int = 1
 
     def stored(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Bytes that each layer stores and into how many pieces they are cut, (layers,) each.
@@ -68,15 +79,16 @@ class Memory:
         `rows` is (layers, len(PLACEMENT_FEATURES)); layers without weights store nothing.
         """
         columns = [PLACEMENT_FEATURES.index(name) for name in _STORED]
-        weights, filters, channels, groups, height, width = rows[:, columns].T
+        weights, filters, channels, groups, height, width, macs = rows[:, columns].T
         filters, depth = np.maximum(filters, 1), np.maximum(channels / np.maximum(groups, 1), 1)
         blocks = np.ceil(filters / self.padding)
         padded = blocks * self.padding
-        # a depthwise filter has one channel, which no array pads
         deep = np.ceil(depth / self.channel_padding) * self.channel_padding
-        sizes = weights * (padded / filters) * np.where(depth > 1, deep / depth, 1.0)
-        sizes = np.where(weights > 0, sizes + self.bytes_per_filter * padded, 0.0)
-        return sizes, blocks * np.maximum(height * width, 1)
+        wider = np.where(depth > 1, deep / depth, np.where(groups > 1, self.depthwise_bytes, 1.0))
+        sizes = weights * (padded / filters) * wider + self.bytes_per_filter * padded
+        sizes = np.where(macs > 0, sizes, weights)
+        pieces = np.where(macs > 0, blocks * np.maximum(height * width, 1), 1.0)
+        return np.where(weights > 0, sizes, 0.0), pieces
 
     def fetched(
         self, sizes: Sequence[float], pieces: Sequence[float], working_set_bytes: float

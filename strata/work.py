@@ -5,6 +5,7 @@ MACs and not counted apart; other operations are counted per element as tabled b
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -111,6 +112,7 @@ def other_ops(
     return 0
 
 
+@lru_cache(maxsize=4096)  # asked again with every group that the layer may join
 def layer_work(layer: "Layer") -> Work:
     """Work of one layer executed alone: every tensor is read or written once.
 

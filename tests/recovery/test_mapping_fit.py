@@ -138,3 +138,27 @@ def test_a_platform_that_places_nothing_gets_no_placement_trees():
 def test_a_placement_table_without_its_columns_is_refused():
     with pytest.raises(FitError, match=r"placement table: column.* weight_bytes_1 missing"):
         fit_placement(placements([""]).drop(columns="weight_bytes_1"), seed=0)
+
+
+@pytest.mark.parametrize("order", ["first", "last"])
+def test_the_order_in_which_a_toolchain_asks_operands_is_found(order):
+    """Sums join the first (or last) of three operands that is narrow; the others are not asked."""
+    generator = np.random.default_rng(1)
+    widths = generator.integers(8, 200, (400, 3))
+    places = np.arange(3) if order == "first" else np.arange(3)[::-1]
+    flags = np.full(widths.shape, "NOT_FUSED")
+    for layer, row in enumerate(widths):
+        if len(fits := [place for place in places if row[place] <= 100]):
+            flags[layer, fits[0]] = "FUSED"
+    table = rows(
+        "convolution->add",
+        flags.ravel(),
+        producer_width=widths.ravel(),
+        operand_index=np.tile(np.arange(3), 400),
+    ).assign(case_id=np.repeat([f"case {i}" for i in range(400)], 3), consumer="add")
+    model, _ = fit_mapping(table, networks(kept=1), seed=0)
+    assert model.operand_order == order
+    tree = model.fusion["convolution->add"]
+    for place in range(3):  # one rule for all of them: what was not asked taught nothing
+        assert value(tree, producer_width=90, operand_index=place) == 1.0
+        assert value(tree, producer_width=110, operand_index=place) == 0.0

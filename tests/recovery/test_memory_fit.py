@@ -13,7 +13,7 @@ def rows_of(filters, channels, taps, working_set):
     rows = []
     for count, depth, side in zip(filters, channels, taps, strict=True):
         row = dict.fromkeys(PLACEMENT_FEATURES, 0.0)
-        row |= {"filters": count, "channels": depth, "groups": 1}
+        row |= {"filters": count, "channels": depth, "groups": 1, "macs": count * depth}
         row |= {"kernel_height": side, "kernel_width": side}
         row |= {"weight_bytes_1": float(count * depth * side * side)}
         rows.append(row | {"largest_working_set_bytes": working_set})
@@ -58,7 +58,14 @@ def mistakes_share(found, unseen):
     return np.mean(wrong)
 
 
-@pytest.mark.parametrize(("padding", "largest_first"), [(1, True), (16, False), (64, True)])
+@pytest.mark.parametrize(
+    ("padding", "largest_first"),
+    [
+        (16, False),
+        pytest.param(1, True, marks=pytest.mark.slow),
+        pytest.param(64, True, marks=pytest.mark.slow),
+    ],
+)
 def test_size_order_and_padding_are_found(padding, largest_first):
     truth = Memory(3e6, 2e6, padding, largest_first)
     found = fit_memory(table(truth))
@@ -89,6 +96,16 @@ def test_filters_channels_and_biases_are_stored_rounded_up():
     sizes, pieces = Memory(1.0, 0.0, 64, True, 4, 8).stored(rows)
     assert sizes[0] == pytest.approx(128 * (9 * 4 + 8))
     assert pieces[0] == 2 * 9
+
+
+def test_depthwise_weights_may_lie_apart_and_plain_constants_as_they_are():
+    memory = Memory(1.0, 0.0, 64, True, 4, 8, depthwise_bytes=3)
+    depthwise = rows_of([65], [65], [3], 0.0).assign(groups=65, weight_bytes_1=65.0 * 9)
+    constants = depthwise.assign(macs=0.0, weight_bytes_1=130.0)
+    rows = pd.concat([depthwise, constants])[list(PLACEMENT_FEATURES)].to_numpy(float)
+    sizes, pieces = memory.stored(rows)
+    assert sizes == pytest.approx([128 * (9 * 3 + 8), 130])
+    assert pieces.tolist() == [2 * 9, 1]
 
 
 def test_where_nothing_is_fetched_there_is_no_rule():

@@ -204,3 +204,15 @@ def test_a_platform_asks_for_its_own_networks(tmp_path: Path) -> None:
     path.write_text("module: 'null'\nmulti_layer: {poled: 7}\n")
     with pytest.raises(SchemaError, match=r"'multi_layer\.poled' is unknown"):
         load_platform(path).apply(run, path)
+
+
+def test_networks_for_the_mapping_are_the_runs_unless_a_platform_has_its_own(tmp_path):
+    run = load_config(write(tmp_path, GOOD + "mapping: {cells: 3, tangles: 5}\n"))
+    (tmp_path / "platforms").mkdir(exist_ok=True)
+    path = tmp_path / "platforms" / "fast.yaml"
+    path.write_text("module: 'null'\nmapping: {cells: 0}\n")
+    mapping = load_platform(path).apply(run, path).mapping
+    assert (mapping.cells, mapping.tangles) == (0, 5)
+    # where no profile tells what was fused there is nothing to map
+    path.write_text("module: 'null'\nblack_box: {}\n")
+    assert not any(load_platform(path).apply(run, path).mapping.model_dump().values())

@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.config import MultiLayer, Sampling
-from benchmark.sampling import place, plan_samples, read_unrolling, sample_case
+from benchmark.sampling import (
+    place,
+    plan_mapping,
+    plan_samples,
+    read_unrolling,
+    sample_case,
+)
 from graph_gen.benchmarks import BENCHMARKS, build
 from strata.errors import ArtefactError, SchemaError
 from strata.layer import Layer
@@ -178,3 +184,13 @@ def test_usual_pairs_of_convolution_and_pooling_reach_beyond_row_buffers() -> No
         long = [row for row in usual if row[side] >= 640]
         assert any(row[side] % 4 == 0 for row in long)
         assert any(row[side] % 4 for row in long)
+
+
+def test_networks_for_the_mapping_are_none_of_the_samples() -> None:
+    counts = MultiLayer(cells=6, tangles=6)
+    timed = plan_samples({}, counts, 3, Sampling())
+    mapped = plan_mapping(counts, 3, Sampling())
+    assert Counter(case.benchmark for case in mapped) == {"cells": 6, "tangles": 6}
+    assert not {case.case_id for case in timed} & {case.case_id for case in mapped}
+    assert {case.tags["purpose"] for case in mapped} == {"mapping"}
+    assert all("purpose" not in case.tags for case in timed)

@@ -13,6 +13,8 @@ from hardware_modules.registry import create
 from strata.edges import EDGE_FEATURES
 from strata.errors import ArtefactError
 from strata.execution import FEATURES
+from strata.graph import with_bits
+from strata.graph_json import graph_from_dict
 from strata.profile import ExecutedNode, Profile
 from strata.profile_json import profile_from_dict, profile_to_dict
 
@@ -73,6 +75,20 @@ def test_decisions_networks_and_refusals_have_tables_of_their_own(shard, tmp_pat
     assert json.loads(refused["settings"]) == SETTINGS
 
 
+def test_multi_layer_networks_keep_their_graphs(shard, tmp_path):
+    module, settings = create("null", {}), {"seed": 3, "megamacs": 20.0}
+    graph = build("cells", settings)
+    line = record("cc", module.parse(module.profile(module.compile(graph), 3, 1), graph))
+    line["case"] |= {"benchmark": "cells", "settings": settings}
+    with shard.open("a") as lines:
+        lines.write(json.dumps(line) + "\n")
+    write_tables(rows_of_shard(shard, build), tmp_path / "tables")
+    kept = pd.read_parquet(tmp_path / "tables/networks.parquet").set_index("case_id")["graph"]
+    assert pd.isna(kept["aa"])  # a kernel
+    found = graph_from_dict(json.loads(kept["cc"]), "here")
+    assert found.layers == with_bits(graph, 32).layers
+
+
 def test_tables_of_layer_types_that_are_gone_do_not_stay(shard, tmp_path):
     rows = rows_of_shard(shard, build)
     write_tables(rows, tmp_path / "tables")
@@ -121,3 +137,17 @@ def test_whether_a_node_has_a_time_survives_json_and_is_written_only_where_it_ha
     data = profile_to_dict(Profile("p", (timed, left)))
     assert ["timed" in node for node in data["nodes"]] == [False, True]
     assert profile_from_dict(json.loads(json.dumps(data)), "here").nodes == (timed, left)
+
+
+def test_of_a_case_for_its_mapping_no_time_is_kept(tmp_path):
+    module = create("null", {})
+    graph = build("convolution", SETTINGS)
+    profile = module.parse(module.profile(module.compile(graph), 1, 0), graph)
+    path = tmp_path / "shard.jsonl"
+    path.write_text(json.dumps(record("aa", profile, {"purpose": "mapping"})) + "\n")
+    write_tables(rows_of_shard(path, build), tmp_path / "tables")
+    assert read_layer_tables(tmp_path / "tables") == {}
+    assert len(pd.read_parquet(tmp_path / "tables" / "networks.parquet")) == 0
+    for name in ("mapping", "placements"):
+        table = pd.read_parquet(tmp_path / "tables" / f"{name}.parquet")
+        assert set(table["case_id"]) == {"aa"}

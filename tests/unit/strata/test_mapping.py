@@ -117,10 +117,14 @@ def test_parts_round_trip_and_other_features_are_refused():
         },
         {"input->convolution": constant(0.75)},
         moves_strides=True,
+        operand_order="last",
     )
     data, arrays = mapping_to_parts(mapping)
     again = mapping_from_parts(data, arrays)
     assert again.moves_strides
+    assert again.operand_order == "last"
+    with pytest.raises(ArtefactError, match=r"order is 'any', legal: .*likeliest"):
+        mapping_from_parts({**data, "operand_order": "any"}, arrays)
     for first, second in zip(arrays.values(), mapping_to_parts(again)[1].values(), strict=True):
         np.testing.assert_array_equal(first, second)  # saving what was loaded changes nothing
     for width in (64, 128):
@@ -182,3 +186,41 @@ def test_alignments_of_an_operand_by_hand():
     assert row["operand_width_alignment"] == 2
     assert row["operand_channel_alignment"] == 32
     assert row["consumer_padding"] == 1
+
+
+def test_an_operand_knows_which_others_could_be_joined_as_well():
+    """Three maps side by side, the second of which something else reads too: it cannot merge."""
+    builder = GraphBuilder("side by side")
+    source = builder.input(1, 8, 8, 8, name="input")
+    for name in ("one", "two", "three"):
+        builder.convolution(source, 8, 1, name=name)
+    builder.add(op.Concat(1), "one", "two", "three", name="concat")
+    builder.add(op.GlobalPooling("average"), "two", name="reader")
+    graph = builder.build()
+    context, groups = Context(graph), {layer.name: [layer] for layer in graph.layers}
+    found = list(candidate_edges(context, graph["concat"], groups))
+    assert [(edge.producer.name, edge.earlier, edge.later) for edge in found] == [
+        ("one", 0, 1),
+        ("two", 1, 1),
+        ("three", 1, 0),
+    ]
+    values = dict(zip(EDGE_FEATURES, edge_features(context, found[1]), strict=True))
+    assert (values["earlier_candidates"], values["later_candidates"]) == (1, 1)
+    assert values["operand_inputs"] == 1  # a convolution reads one tensor
+
+
+@pytest.mark.parametrize(
+    ("order", "host"), [("likeliest", "two"), ("first", "one"), ("last", "two")]
+)
+def test_a_layer_joins_the_operand_that_the_order_says(order, host):
+    """Both operands are likely, the second more so."""
+    builder = GraphBuilder("sum")
+    source = builder.input(1, 8, 8, 8, name="input")
+    for name in ("one", "two"):
+        builder.convolution(source, 8, 1, name=name)
+    builder.add(op.Elementwise("add"), "one", "two", name="sum")
+    tree = split("operand_index", 0.5, 0.6, 0.9)
+    mapping = MappingModel({"convolution->add": tree}, operand_order=order)
+    executed = apply_mapping(builder.build(), mapping)
+    joined = next(each for each in executed if len(each.layers) > 1)
+    assert joined.name == host
