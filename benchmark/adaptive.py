@@ -12,7 +12,6 @@ In one setting, times grow, and at most in proportion. Where two neighbours brea
 between them, and halving the distance finds it (as Blackthorn does, Lechner and Jantsch 2021).
 """
 
-import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -26,6 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmark.plan import BenchmarkCase
 from graph_gen.benchmarks import build
+from model_gen.tables import hashed_share
 from strata.execution import OWN_FEATURES, features, make_executed
 from strata.graph import Graph
 
@@ -64,8 +64,7 @@ def is_held_out(case: BenchmarkCase, seed: int, share: float) -> bool:
 
     Sweeps are never held out: their cases are neighbours of each other.
     """
-    digest = hashlib.sha256(f"{seed} held out {case.case_id}".encode()).digest()
-    return not case.tags.get("sweep") and int.from_bytes(digest[:8], "big") < share * 2.0**64
+    return not case.tags.get("sweep") and hashed_share(f"{seed} held out {case.case_id}") < share
 
 
 def _kernel_features(graph: Graph) -> list[float]:

@@ -23,13 +23,9 @@ from strata.execution import ExecutedLayer, make_executed
 from strata.graph import Graph
 from strata.layer import Layer
 from strata.mapping import inserted_layer
-from strata.profile import ExecutedNode, Profile
+from strata.profile import FUSED, NOT_FUSED, POSSIBLY_FUSED, ExecutedNode, Profile
 from strata.stride_moving import move_strides
 from strata.traffic import summed
-
-FUSED = "FUSED"
-NOT_FUSED = "NOT_FUSED"
-POSSIBLY_FUSED = "POSSIBLY_FUSED"
 
 
 @dataclass(frozen=True, slots=True)

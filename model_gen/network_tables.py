@@ -15,8 +15,8 @@ from strata.edges import EDGE_FEATURES
 from strata.errors import FitError, legal
 from strata.execution import PLACEMENTS
 from strata.placement import PLACEMENT_FEATURES
+from strata.profile import FUSED, NOT_FUSED, POSSIBLY_FUSED
 
-FUSED, NOT_FUSED, POSSIBLY_FUSED = "FUSED", "NOT_FUSED", "POSSIBLY_FUSED"
 FLAGS = (FUSED, NOT_FUSED, POSSIBLY_FUSED)
 ROLES = ("fusion", "insertion")
 _NETWORK_NUMBERS = ("time_s", "layers_s", "executed_layers", "input_bytes", "output_bytes", "bits")
@@ -55,7 +55,8 @@ def check_placements(table: pd.DataFrame, where: str = "placement table") -> pd.
 def check_networks(table: pd.DataFrame, where: str = "networks table") -> pd.DataFrame:
     """The table itself if overheads can be fitted to it: one row per measured graph, at least one.
 
-    FitError as `check_mapping`; times must be finite and above 0, host and toolchain JSON objects.
+    FitError as `check_mapping`; times must be finite and above 0, host and toolchain JSON objects,
+    and so must be what a column `graph` holds, which may be missing or empty.
     """
     texts = ("case_id", "benchmark", "strides_moved", "host", "toolchain")
     _check_columns(table, (*texts, *_NETWORK_NUMBERS), where)
@@ -69,7 +70,9 @@ def check_networks(table: pd.DataFrame, where: str = "networks table") -> pd.Dat
             row, rule = int(bad[0]), "above 0" if name in _ABOVE_ZERO else "at least 0"
             raise FitError(f"{where}: {name} of row {row} is {values[row]}, must be {rule}")
     for name in ("host", "toolchain"):
-        _check_objects(table, name, where)
+        _check_objects(table[name], name, where)
+    if "graph" in table.columns:
+        _check_objects(table["graph"].dropna(), "graph", where)
     return table
 
 
@@ -120,8 +123,8 @@ def _check_finite(table: pd.DataFrame, names: Sequence[str], where: str) -> None
             )
 
 
-def _check_objects(table: pd.DataFrame, name: str, where: str) -> None:
-    for text in table[name].unique():
+def _check_objects(texts: pd.Series, name: str, where: str) -> None:
+    for text in texts.unique():
         try:
             known = isinstance(json.loads(text), dict)
         except (TypeError, ValueError):

@@ -12,6 +12,8 @@ MEMORIES = ("sram", "flash", "dram")
 # Kind of the one node of a profile that knows no more than how long the whole network took.
 WHOLE = "whole:network"
 _MOST_TOLD = 5
+# Whether a layer joined the group before it. Profiles that name one layer of a group may not tell.
+FUSED, NOT_FUSED, POSSIBLY_FUSED = "FUSED", "NOT_FUSED", "POSSIBLY_FUSED"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ import numpy as np
 from strata.errors import ArtefactError, StrataError, legal
 from strata.execution import FEATURES, ExecutedLayer
 from strata.forest import Forest
-from strata.layer import OPERATIONS
 from strata.profile import MEMORIES
+from strata.validity import check_model_key
 from strata.work import Work
 
 # Where `every_byte_once` has weights and activations, the first memory that a platform has. That
@@ -185,8 +185,7 @@ def traffic_from_dict(data: Any, forests: Mapping[str, Forest], where: str) -> T
         _known_memories(memories, MEMORIES)
         models: dict[str, dict[str, TrafficModel]] = {}
         for key, by_memory in data["models"].items():
-            if key.partition("@")[0] not in OPERATIONS:
-                raise ArtefactError(f"unknown operation {key!r}, legal: {legal(OPERATIONS)}")
+            check_model_key(key)
             _known_memories(tuple(by_memory), memories)
             models[key] = {memory: model(each) for memory, each in by_memory.items()}
         return Traffic(memories, models)

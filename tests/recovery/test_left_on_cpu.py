@@ -12,6 +12,7 @@ from benchmark.tables import Rows, add_match, read_layer_tables, write_tables
 from hardware_modules.ethos_u_compiler import missing
 from hardware_modules.registry import create
 from model_gen.fit_platform import fit_platform
+from model_gen.statistical import ForestSettings
 from strata import operations as op
 from strata.builder import GraphBuilder
 from strata.estimate import estimate
@@ -52,6 +53,7 @@ def model(tmp_path_factory):
         *(pd.read_parquet(folder / f"{n}.parquet") for n in ("mapping", "placements", "networks")),
         {},
         {"platform": "ethos", "run": "test", "seed": 0, "data_hashes": {}},
+        ForestSettings(trees=8, learner="forest"),
     )
     save_platform_model(fitted, folder / "ethos.strata")
     return load_platform_model(folder / "ethos.strata")

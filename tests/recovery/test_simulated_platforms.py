@@ -22,6 +22,16 @@ from strata.profile_json import profile_to_dict
 CONFIG = Path(__file__).parents[2] / "config"
 
 
+@pytest.fixture(scope="module")
+def swept_dpu(tmp_path_factory):
+    return swept("dpu_zcu102", tmp_path_factory.mktemp("dpu"))
+
+
+@pytest.fixture(scope="module")
+def swept_edge_tpu(tmp_path_factory):
+    return swept("edge_tpu_usb3", tmp_path_factory.mktemp("edge_tpu"))
+
+
 def swept(platform_name, folder):
     """Convolution rows of the default configuration's sweeps on a platform."""
     file = CONFIG / "platforms" / f"{platform_name}.yaml"
@@ -52,23 +62,22 @@ def fitted(table, *features):
     return tuple(fit.size for fit in fits)
 
 
-def test_the_dpus_array_is_found(tmp_path):
-    table = swept("dpu_zcu102", tmp_path)
+def test_the_dpus_array_is_found(swept_dpu):
     machine = dpu.load("dpuczdx8g_b4096_zcu102")
-    assert fitted(table, "filters", "channels", "output_height") == (
+    assert fitted(swept_dpu, "filters", "channels", "output_height") == (
         machine.filter_parallel,
         machine.channel_parallel,
         machine.pixel_parallel,
     )
     # columns are computed one after the other: there is nothing to find, and nothing is
-    (width,) = fit_unrolling(table, ["output_width"])
+    (width,) = fit_unrolling(swept_dpu, ["output_width"])
     assert not width.identified
 
 
-def test_the_edge_tpus_cells_and_tiles_are_found(tmp_path):
-    table = swept("edge_tpu_usb3", tmp_path)
+def test_the_edge_tpus_cells_and_tiles_are_found(swept_edge_tpu):
     machine = edge_tpu.load("coral_usb3")
-    assert fitted(table, "filters", "channels", "output_height", "output_width") == (
+    features = ("filters", "channels", "output_height", "output_width")
+    assert fitted(swept_edge_tpu, *features) == (
         machine.cells,
         machine.macs_per_cell,
         machine.tile_rows,
@@ -76,12 +85,12 @@ def test_the_edge_tpus_cells_and_tiles_are_found(tmp_path):
     )
 
 
-def test_the_fitted_peaks_are_the_machines_within_2_percent(tmp_path):
+def test_the_fitted_peaks_are_the_machines_within_2_percent(swept_dpu, swept_edge_tpu):
     # ANNETTE, section 5.1.1: the peak comes from points whose utilisation is 1
-    for platform, machine in (
-        ("dpu_zcu102", dpu.load("dpuczdx8g_b4096_zcu102")),
-        ("edge_tpu_usb3", edge_tpu.load("coral_usb3")),
+    for table, machine in (
+        (swept_dpu, dpu.load("dpuczdx8g_b4096_zcu102")),
+        (swept_edge_tpu, edge_tpu.load("coral_usb3")),
     ):
-        peaks = fit_peaks(swept(platform, tmp_path / platform))
+        peaks = fit_peaks(table)
         assert peaks.ceiling.peak_ops_per_s == pytest.approx(2 * machine.peak_macs_per_s, rel=0.02)
         assert peaks.roofline.peak_ops_per_s == pytest.approx(2 * machine.peak_macs_per_s, rel=0.02)

@@ -14,6 +14,7 @@ from graph_gen.zoo import ZOO
 from hardware_modules.ncs2_toolchain import missing
 from hardware_modules.registry import create
 from model_gen.fit_platform import fit_platform
+from model_gen.statistical import ForestSettings
 from strata.estimate import estimate
 from strata.platform_model import load_platform_model, save_platform_model
 
@@ -41,7 +42,11 @@ def test_a_model_of_few_points_knows_the_order_of_a_network(tmp_path: Path) -> N
     assert tables[2]["unmatched_s"].abs().max() < 1e-9
     header = {"platform": "ncs2", "run": "test", "seed": 1, "data_hashes": {}}
     model, report = fit_platform(
-        {path.stem: pd.read_parquet(path) for path in layers}, *tables, {}, header
+        {path.stem: pd.read_parquet(path) for path in layers},
+        *tables,
+        {},
+        header,
+        ForestSettings(learner="forest"),
     )
     assert any(score["producer"] == "convolution" for score in report["mapping"])
     save_platform_model(model, tmp_path / "ncs2.strata")

@@ -22,7 +22,7 @@ def snakemake(folder: Path, config: Path, *arguments: str) -> subprocess.Complet
         *("--directory", folder, "--configfile", config, "--cores", "2"),
         *("--resources", "device=1", "--scheduler", "greedy", *arguments),
     ]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_a_second_run_has_nothing_to_do(tiny):
     assert "Nothing to be done" in again.stdout + again.stderr
 
 
-@pytest.mark.parametrize("name", ["default", "full"])
+@pytest.mark.parametrize("name", ["default", pytest.param("full", marks=pytest.mark.slow)])
 def test_larger_configurations_plan_their_jobs(tmp_path, name):
     plan = snakemake(tmp_path, ROOT / "config" / f"{name}.yaml", "--dry-run", "--quiet")
     assert plan.returncode == 0, plan.stderr[-2000:]

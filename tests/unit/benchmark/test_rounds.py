@@ -13,6 +13,7 @@ from benchmark.adaptive import is_held_out
 from benchmark.config import RunConfig, load_config, load_platform, platform_file
 from benchmark.make_plan import plan_cases
 from benchmark.plan import read_plan, unique, write_plan
+from benchmark.plan_round import command as plan_round_command
 from benchmark.rounds import plan_round, split
 from benchmark.tables import Rows, add_record, write_tables
 from graph_gen.benchmarks import build
@@ -172,7 +173,7 @@ def test_illegal_rounds_and_missing_tables_are_one_line(before, tmp_path):
         plan_round(small(), 1, cases, tmp_path)
 
 
-def test_the_command_writes_a_plan_with_its_reasons(before, tmp_path):
+def test_the_command_writes_a_plan_with_its_reasons(before, tmp_path, capsys):
     cases, tables = before
     (tmp_path / "platforms").mkdir()
     platform = platform_file(CONFIG / "tiny.yaml", "null").read_text()
@@ -183,23 +184,23 @@ def test_the_command_writes_a_plan_with_its_reasons(before, tmp_path):
     write_plan(cases, tmp_path / "samples.jsonl")
     output = tmp_path / "round1.jsonl"
 
-    def command(*changes):
-        arguments = [
-            *(sys.executable, "-m", "benchmark.plan_round", tmp_path / "samples.jsonl"),
-            *("--config", config, "--platform", "dpu_zcu102", "--round", "1"),
-            *("--tables", tables, "--output", output, *changes),
-        ]
-        return subprocess.run(arguments, capture_output=True, text=True, check=False)
-
-    done = command()
+    arguments = [
+        *(sys.executable, "-m", "benchmark.plan_round", tmp_path / "samples.jsonl"),
+        *("--config", config, "--platform", "dpu_zcu102", "--round", "1"),
+        *("--tables", tables, "--output", output),
+    ]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "target of 400% reached: nothing planned" in done.stderr
     assert read_plan(output) == []
     assert "# convolution: error" in output.read_text()
-    failed = command("--tables", tmp_path / "none")
-    assert failed.returncode == 2
-    assert failed.stderr.count("\n") == 1
-    assert "no such folder of tables" in failed.stderr
+    plans = [tmp_path / "samples.jsonl"]
+    with pytest.raises(SystemExit) as failed:
+        plan_round_command(plans, config, "dpu_zcu102", 1, tmp_path / "none", output)
+    assert failed.value.code == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "no such folder of tables" in said
 
 
 def test_a_platform_has_its_own_rounds(tmp_path):

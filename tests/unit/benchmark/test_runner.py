@@ -267,7 +267,7 @@ def test_a_failed_write_leaves_the_old_shard(
     ]
 
 
-def test_the_command_measures_a_chunk(tmp_path: Path) -> None:
+def test_the_command_measures_a_chunk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_plan(
         [make_case("add", {"height": 4, "width": 4, "channels": c}) for c in (8, 16, 24)],
         tmp_path / "plan.jsonl",
@@ -284,27 +284,27 @@ def test_the_command_measures_a_chunk(tmp_path: Path) -> None:
         8,
         24,
     ]
-    failed = subprocess.run(
-        [*command, *rest, "--chunk", "2"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert failed.returncode == 2
-    assert failed.stderr == "error: chunk 2 of 2: legal: 0 to 1\n"
+    # imported here: workers import this module, once each
+    from benchmark.measure_chunk import measure_chunk
+
+    files = [tmp_path / name for name in ("plan.jsonl", "board.yaml", "shard.jsonl")]
+    with pytest.raises(SystemExit) as failed:
+        measure_chunk(*files, chunk=2, chunks=2)
+    assert failed.value.code == 2
+    assert capsys.readouterr().err == "error: chunk 2 of 2: legal: 0 to 1\n"
 
 
-def test_a_chunk_of_which_nothing_was_measured_says_why(tmp_path: Path) -> None:
+def test_a_chunk_of_which_nothing_was_measured_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmark.measure_chunk import measure_chunk
+
     cases = [make_case("add", {"height": 4, "width": 4, "channels": c}) for c in (8, 16)]
     write_plan(cases, tmp_path / "plan.jsonl")
     (tmp_path / "stick.yaml").write_text("module: ncs2_simulated\noptions: {toolchain: nowhere}\n")
-    command = [sys.executable, "-m", "benchmark.measure_chunk", "--plan", "plan.jsonl"]
-    done = subprocess.run(
-        [*command, "--platform-file", "stick.yaml", "--output", "shard.jsonl"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr  # a refusal is data
-    last = done.stderr.splitlines()[-1]
+    # a refusal is data: no error
+    measure_chunk(tmp_path / "plan.jsonl", tmp_path / "stick.yaml", tmp_path / "shard.jsonl")
+    last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("every point was refused, most often with: the NCS2 toolchain ")
     assert "make ncs2-toolchain" in last
 

@@ -184,9 +184,9 @@ def test_text_for_numbers_and_an_empty_table_are_refused():
 
 
 def test_a_table_of_no_layer_type_is_refused():
-    with pytest.raises(FitError, match=r"table of convolutoin: no such layer type; legal: .*add"):
+    with pytest.raises(FitError, match=r"table of convolutoin: unknown operation .*add"):
         fit({"convolutoin": convolutions()})
-    with pytest.raises(FitError, match="table of convolution@moon: no such layer type"):
+    with pytest.raises(FitError, match="table of convolution@moon: unknown placement"):
         fit({"convolution@moon": convolutions()})
 
 
@@ -285,6 +285,7 @@ def test_an_unrolling_of_an_extent_that_is_zero_somewhere_is_refused():
         ("networks", lambda t: t.assign(layers_s=-1.0), "layers_s of row 0 is -1.0"),
         ("networks", lambda t: t.assign(host="no JSON"), "host holds 'no JSON'"),
         ("networks", lambda t: t.assign(toolchain="[]"), "toolchain holds '\\[\\]'"),
+        ("networks", lambda t: t.assign(graph="[]"), "graph holds '\\[\\]'"),
     ],
 )
 def test_faults_of_the_other_tables_are_refused(table, change, message):

@@ -6,6 +6,7 @@ import pytest
 
 from model_gen.tables import (
     check_table,
+    hashed_share,
     read_table,
     table_matrix,
     undisturbed,
@@ -17,6 +18,14 @@ from strata.execution import FEATURES
 def table(rows: int = 3) -> pd.DataFrame:
     values = pd.DataFrame({name: np.arange(1.0, rows + 1) for name in FEATURES})
     return values.assign(case_id=[f"case{i}" for i in range(rows)], time_s=1e-4)
+
+
+def test_shares_are_even_and_another_purpose_holds_out_other_cases():
+    one, other = ([hashed_share(f"{purpose} {i}") for i in range(4000)] for purpose in "ab")
+    counts, _ = np.histogram(one, bins=10, range=(0, 1))
+    assert counts == pytest.approx(400, abs=80)  # four standard deviations
+    both = np.mean((np.array(one) < 0.2) & (np.array(other) < 0.2))
+    assert both == pytest.approx(0.04, abs=0.013)
 
 
 def test_sound_table_passes_with_optional_columns():

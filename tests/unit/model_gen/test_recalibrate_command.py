@@ -26,11 +26,9 @@ from strata.platform_model import (
 
 SIZES = (8, 16, 24, 32, 48, 64)
 SPREAD = NetworkSpread(
-    independent=1.0,
-    alike=0.0,
-    common=0.0,
-    overhead=0.0,
-    floor=1e-4,
+    common=1.0,
+    per_layer_s=0.0,
+    floor=0.01,
     widths=(Widths(None, (0.5, 1.0, 1.6, 2.0)),),
 )
 INTERVALS = Intervals(

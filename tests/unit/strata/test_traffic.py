@@ -233,6 +233,7 @@ SRAM = ("models", "convolution", "sram")
         (lambda t: _set(t, ["sram", "vram"], "memories"), "unknown memory 'vram'"),
         (lambda t: _set(t, ["sram"], "memories"), "unknown memory 'flash', legal: sram"),
         (lambda t: _set(t, {}, "models", "convolutoin"), "unknown operation 'convolutoin'"),
+        (lambda t: _set(t, {}, "models", "convolution@moon"), "unknown placement 'moon'"),
         (lambda t: _set(t, {"bites": 1}, *SRAM, "base"), "unknown feature 'bites'"),
         (lambda t: _set(t, {"bytes": -1}, *SRAM, "base"), "bytes is -1, must be finite"),
         (lambda t: _set(t, "none", *SRAM, "share", "forest"), "refers to unknown 'none'"),
