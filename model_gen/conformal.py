@@ -10,7 +10,7 @@ from crepes import ConformalRegressor
 from model_gen.difficulty_fit import fit_difficulty
 from model_gen.tables import MULTI_LAYER, table_times
 from model_gen.validity_fit import RegionFit
-from strata.intervals import LEVELS, Widening, Widths, chosen_widths
+from strata.intervals import LEVELS, Intervals, Widening, Widths, chosen_widths
 from strata.traffic import Trees
 
 # Half-widths of 95% are the second largest of 40 scores: fewer rows have no interval of their own.
@@ -120,3 +120,9 @@ def bin_spreads(
 ) -> np.ndarray:
     """(rows,) the half-widths that stand for a layer's spread, before widening."""
     return chosen_widths(widths, estimated_s)[:, SPREAD] * difficulty
+
+
+def held_out_spreads(key: str, rows: HeldOut, intervals: Intervals) -> np.ndarray:
+    """(rows,) the half-widths that stand for the spreads of layers whose case was left out."""
+    widths = intervals.half_widths(key, rows.estimated_s, rows.difficulty)[:, SPREAD]
+    return widths * widening_factors(rows, intervals.widening)

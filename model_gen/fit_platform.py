@@ -2,21 +2,24 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import typer
 
+from model_gen.conformal import HeldOut
 from model_gen.fusion_decisions import FusionDecision, apply_decisions, read_decisions
-from model_gen.interval_fit import fit_intervals
+from model_gen.held_out_networks import graphs_known, mapped_totals, multi_layer
+from model_gen.interval_fit import IntervalFit, fit_intervals
 from model_gen.layer_fit import fit_all_layers, refit_mixed, rows_beside, unrolling_of
-from model_gen.mapping_fit import fit_mapping, fit_placement
-from model_gen.memory_fit import fit_memory
+from model_gen.learner import Learner
+from model_gen.mapping_model import NetworkTables, fit_mapping_model
 from model_gen.network_tables import (
     check_mapping,
     check_networks,
@@ -26,24 +29,30 @@ from model_gen.network_tables import (
     read_placements,
 )
 from model_gen.overhead import fit_overhead
-from model_gen.statistical import DEFAULT_FOREST, ForestSettings, Learner
+from model_gen.statistical import DEFAULT_FOREST, ForestSettings
 from model_gen.tables import (
-    MULTI_LAYER,
     check_extents,
     check_table,
     distinct,
     read_table,
     undisturbed,
 )
+from model_gen.total_fit import Total, executed_totals
 from model_gen.traffic_fit import fit_traffic
 from model_gen.unrolling import UnrollingFit, identified, read_unrolling
 from strata.atomic import replacing
 from strata.console import exits_cleanly
-from strata.errors import ArtefactError, FitError, legal
-from strata.execution import OWN_FEATURES, PLACEMENTS
-from strata.layer import OPERATIONS
+from strata.errors import ArtefactError, FitError
+from strata.execution import OWN_FEATURES
+from strata.intervals import Intervals
 from strata.layer_models import LayerModel, Roofline
 from strata.platform_model import Header, PlatformModel, save_platform_model
+from strata.validity import Validity, check_model_key
+
+_NO_GRAPHS = (
+    "no graphs in the table (make_tables writes them): intervals of totals come from networks as "
+    "they were executed, and do not know what the mapping gets wrong"
+)
 
 
 def _digest(path: Path) -> str:
@@ -71,12 +80,10 @@ def _sound_tables(
         raise FitError("no layer table: a platform model needs at least one")
     found, notes = {}, []
     for key, table in layer_tables.items():
-        operation, _, placement = key.partition("@")
-        if operation not in OPERATIONS or placement not in ("", *PLACEMENTS):
-            raise FitError(
-                f"table of {key}: no such layer type; legal: {legal(OPERATIONS)}, "
-                f"alone or with @ and {legal(PLACEMENTS)}"
-            )
+        try:
+            check_model_key(key)
+        except ArtefactError as error:
+            raise FitError(f"table of {key}: {error}") from None
         check_table(table, f"table of {key}")
         unrolled = [each.feature for each in identified(unrolling_of(key, unrolling))]
         check_extents(table, unrolled, f"table of {key}")
@@ -84,6 +91,72 @@ def _sound_tables(
         found[key], disturbed = undisturbed(once)
         notes += [f"{key}: {note}" for note in (repeated, disturbed) if note]
     return found, notes
+
+
+def _sound_networks(
+    mapping: pd.DataFrame,
+    placements: pd.DataFrame,
+    networks: pd.DataFrame,
+    decisions: Sequence[FusionDecision],
+) -> tuple[NetworkTables, list[dict[str, Any]], list[str]]:
+    """The tables beside the layers', checked and decided; pairs undecided, and notes."""
+    check_networks(networks)
+    check_placements(placements)
+    mapping, undecided = apply_decisions(check_mapping(mapping), decisions)
+    networks, disturbed = undisturbed(networks)
+    notes = [f"networks: {disturbed}"] if disturbed else []
+    return NetworkTables(mapping, placements, networks), undecided, notes
+
+
+def _record(
+    header: Mapping[str, Any],
+    layer_tables: Mapping[str, pd.DataFrame],
+    networks: pd.DataFrame,
+    metrics: dict[str, Any],
+    notes: Sequence[str],
+) -> Header:
+    latest = networks.iloc[-1]
+    return Header(
+        **header,
+        code_version=version("strata"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        fit_metrics=metrics,
+        host=json.loads(latest["host"]),
+        toolchain=_common(list(networks["toolchain"])),
+        bits=int(latest["bits"]),
+        ranges={operation: _ranges(table) for operation, table in layer_tables.items()},
+        counts={operation: len(table) for operation, table in layer_tables.items()},
+        notes=tuple(notes),
+    )
+
+
+def _fit_around(
+    stack: PlatformModel,
+    tables: Mapping[str, pd.DataFrame],
+    beside: NetworkTables,
+    unrolling: Mapping[str, Sequence[UnrollingFit]],
+    held_out_s: Mapping[str, np.ndarray],
+    settings: ForestSettings,
+) -> IntervalFit:
+    """Regions and intervals of a stack that has none yet."""
+    seed = stack.header.seed
+
+    def refit(key: str, table: pd.DataFrame) -> LayerModel | None:
+        # how errors grow with distance hardly depends on the learner, and a forest is fast
+        forest = replace(settings, learner="forest")
+        found = unrolling_of(key, unrolling)
+        return refit_mixed(table, found, seed, forest, rows_beside(key, tables))
+
+    def totals_of(
+        rows: Mapping[str, HeldOut], intervals: Intervals, validity: Validity
+    ) -> list[Total]:
+        if graphs_known(beside.networks, tables):
+            model = replace(stack, intervals=intervals, validity=validity)
+            return mapped_totals(rows, beside, model, seed)
+        return executed_totals(rows, intervals, multi_layer(beside.networks), stack.overhead)
+
+    rooflines = {key: kinds[Roofline.kind].peaks for key, kinds in stack.layer_models.items()}
+    return fit_intervals(tables, held_out_s, rooflines, totals_of, refit, seed)
 
 
 def fit_platform(
@@ -103,74 +176,33 @@ def fit_platform(
     fitted to, before anything is.
     """
     seed = header["seed"]
-    quiet, disturbed = _sound_tables(layer_tables, unrolling)
-    check_networks(networks)
-    check_placements(placements)
-    mapping_table, undecided = apply_decisions(check_mapping(mapping_table), decisions)
-    fits = fit_all_layers(quiet, unrolling, seed, settings)
-    networks, note = undisturbed(networks)
-    disturbed += [f"networks: {note}"] if note else []
-    mapping, scores = fit_mapping(mapping_table, networks, seed)
-    placing, placing_scores = fit_placement(placements, seed)
-    memory = fit_memory(placements)
-    mapping = replace(mapping, placement=placing, memory=memory)
-    scores += placing_scores
+    tables, notes = _sound_tables(layer_tables, unrolling)
+    beside, undecided, more = _sound_networks(mapping_table, placements, networks, decisions)
+    fits = fit_all_layers(tables, unrolling, seed, settings)
+    mapping, scores = fit_mapping_model(beside, seed)
     # single-kind graphs tell nothing of what a network costs beside its layers
-    whole = networks[networks["benchmark"].isin(MULTI_LAYER)]
-    overhead = fit_overhead(whole)
-
-    def refit(key: str, table: pd.DataFrame) -> LayerModel | None:
-        # how errors grow with distance hardly depends on the learner, and a forest is fast
-        forest = replace(settings, learner="forest")
-        found = unrolling_of(key, unrolling)
-        return refit_mixed(table, found, seed, forest, rows_beside(key, quiet))
-
-    around = fit_intervals(
-        quiet,
-        {key: fit.held_out_s for key, fit in fits.items()},
-        {key: fit.models[Roofline.kind].peaks for key, fit in fits.items()},
-        whole,
-        overhead,
-        refit,
-        seed,
-    )
-    latest = networks.iloc[-1]
-    bits = int(latest["bits"])
-    traffic = fit_traffic(quiet, bits, seed, settings)
+    overhead = fit_overhead(multi_layer(beside.networks))
+    traffic = fit_traffic(tables, int(beside.networks["bits"].iloc[-1]), seed, settings)
     metrics = {key: fit.metrics | traffic.metrics.get(key, {}) for key, fit in fits.items()}
-    record = Header(
-        **header,
-        code_version=version("strata"),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        fit_metrics=metrics,
-        host=json.loads(latest["host"]),
-        toolchain=_common(list(networks["toolchain"])),
-        bits=bits,
-        ranges={operation: _ranges(table) for operation, table in layer_tables.items()},
-        counts={operation: len(table) for operation, table in layer_tables.items()},
-        notes=(*disturbed, *(n for fit in fits.values() for n in fit.notes), *traffic.notes),
-    )
-    models = {operation: fit.models for operation, fit in fits.items()}
+    if len(multi_layer(beside.networks)) and not graphs_known(beside.networks, tables):
+        more.append(f"networks: {_NO_GRAPHS}")
+    notes += [*more, *(note for fit in fits.values() for note in fit.notes), *traffic.notes]
+    record = _record(header, layer_tables, beside.networks, metrics, notes)
+    models = {key: fit.models for key, fit in fits.items()}
+    stack = PlatformModel(record, models, mapping, overhead, traffic.traffic)
+    held_out_s = {key: fit.held_out_s for key, fit in fits.items()}
+    around = _fit_around(stack, tables, beside, unrolling, held_out_s, settings)
     report = {
         "layers": metrics,
         "notes": record.notes,
         "mapping": [asdict(score) for score in scores],
         "undecided": undecided,
         "moves_strides": mapping.moves_strides,
-        "memory": asdict(memory) if memory else None,
+        "memory": asdict(mapping.memory) if mapping.memory else None,
         "overhead": asdict(overhead),
         "intervals": around.report,
     }
-    model = PlatformModel(
-        record,
-        models,
-        mapping,
-        overhead,
-        traffic.traffic,
-        around.validity,
-        around.intervals,
-    )
-    return model, report
+    return replace(stack, validity=around.validity, intervals=around.intervals), report
 
 
 def _table_paths(folder: Path) -> Sequence[Path]:

@@ -6,7 +6,7 @@ totals of held-out layers against end-to-end times, divided by a scale that know
 errors add up. The quantiles are those of `crepes` (split conformal regression); docs/intervals.md.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -22,14 +22,15 @@ from model_gen.conformal import (
     held_out,
 )
 from model_gen.tables import table_times
-from model_gen.total_fit import LAYERS_OF_A_NETWORK, Totals, fit_network_spread, held_out_totals
+from model_gen.total_fit import LAYERS_OF_A_NETWORK, Total, fit_network_spread
 from model_gen.validity_fit import fit_region
 from model_gen.widening_fit import Refit, learned_widening
 from strata.answers import extreme_peaks
 from strata.intervals import Intervals
 from strata.layer_models import Roofline
-from strata.platform_model import NetworkOverhead
 from strata.validity import Validity
+
+TotalsOf = Callable[[Mapping[str, HeldOut], Intervals, Validity], Sequence[Total]]
 
 _FEWEST_OPERATIONS, _ROWS_OF_AN_OPERATION = 4, 50
 
@@ -47,16 +48,16 @@ def fit_intervals(
     tables: Mapping[str, pd.DataFrame],
     held_out_s: Mapping[str, np.ndarray],
     rooflines: Mapping[str, Roofline],
-    networks: pd.DataFrame,
-    overhead: NetworkOverhead,
+    totals_of: TotalsOf,
     refit: Refit,
     seed: int,
 ) -> IntervalFit:
     """Regions, and intervals of the mixed model's estimates.
 
     `tables` are the layer tables by model key, `held_out_s` (rows,) seconds of each row without
-    its case, `rooflines` those of the fitted models, `networks` the multi-layer benchmarks'.
-    `refit` fits the model of a key to another table; None where it cannot.
+    its case, `rooflines` those of the fitted models. `totals_of` gives held-out networks' totals
+    from what was held out of layers, their intervals and regions; `refit` fits the model of a key
+    to another table, None where it cannot.
     """
     regions = {key: fit_region(table, seed) for key, table in tables.items()}
     rows = {key: held_out(tables[key], held_out_s[key], regions[key], seed) for key in tables}
@@ -77,7 +78,7 @@ def fit_intervals(
         widening=widening,
     )
     validity = Validity({key: fit.region for key, fit in regions.items() if fit is not None})
-    totals = held_out_totals(rows, networks, overhead, intervals, validity)
+    totals = totals_of(rows, intervals, validity)
     intervals = replace(intervals, network=fit_network_spread(totals))
     return IntervalFit(validity, intervals, _report(rows, totals, intervals))
 
@@ -108,13 +109,15 @@ def fit_unmeasured(
     return conformal_half_widths(together, np.ones(len(together)))
 
 
-def _report(rows: Mapping[str, HeldOut], totals: Totals, intervals: Intervals) -> dict[str, Any]:
+def _report(
+    rows: Mapping[str, HeldOut], totals: Sequence[Total], intervals: Intervals
+) -> dict[str, Any]:
     """What intervals were taken from, for the fit's report."""
     return {
         "levels": list(intervals.levels),
         "layer_rows": {key: int(calibrating(each).sum()) for key, each in rows.items()},
-        "networks": len(totals.errors),
-        "networks_of_many_layers": int((totals.layers >= LAYERS_OF_A_NETWORK).sum()),
+        "networks": len(totals),
+        "networks_of_many_layers": sum(each.layers >= LAYERS_OF_A_NETWORK for each in totals),
         "widening": asdict(intervals.widening),
         "network": None if intervals.network is None else asdict(intervals.network),
     }

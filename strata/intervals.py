@@ -8,7 +8,7 @@ here is plain numbers.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from math import exp, isfinite
+from math import exp, hypot, isfinite
 from typing import Any
 
 import numpy as np
@@ -60,24 +60,21 @@ class Widening:
 class NetworkSpread:
     """Scale of a network's total from the spreads of its layers, and half-widths in that unit.
 
-    With s_i = share of the total x spread of layer i, the variance of the logarithm is
-    `independent` x sum of s_i^2 + `alike` x sum of s_i s_j k_ij + `common` x (sum of s_i)^2
-    + `overhead` x (the overhead's share of the total)^2 + `floor`; k_ij is 1 for equal layers and
-    falls with their distance (`likeness`). `widths` holds the half-widths in units of the scale,
-    by scale: how uncertain a network is.
+    Layers of one network miss together: the variance of the total's logarithm is
+    (`common` x mean spread of its layers, by time)^2 + (`per_layer_s` x layers / total)^2
+    + `floor`^2. `widths` holds the half-widths in units of the scale, by scale: how uncertain a
+    network is.
     """
 
-    independent: float
-    alike: float
     common: float
-    overhead: float
+    per_layer_s: float
     floor: float
     widths: tuple[Widths, ...]
 
     def scale(self, terms: Sequence[float]) -> float:
         """The scale of a total from its `network_terms`."""
-        parts = (self.independent, self.alike, self.common, self.overhead)
-        return float(np.sqrt(self.floor + np.dot(parts, terms)))
+        spread, layers_per_s = terms
+        return hypot(self.common * spread, self.per_layer_s * layers_per_s, self.floor)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,12 +128,11 @@ def chosen_widths(bins: Sequence[Widths], values: np.ndarray) -> np.ndarray:
     return table[np.searchsorted(edges, values)]
 
 
-def network_terms(
-    spreads: np.ndarray, likeness: np.ndarray, overhead_share: float
-) -> tuple[float, float, float, float]:
-    """The sums of `NetworkSpread`, of (layers,) s_i and (layers, layers) likeness."""
-    together = float(spreads @ likeness @ spreads)
-    return float((spreads**2).sum()), together, float(spreads.sum()) ** 2, overhead_share**2
+def network_terms(times_s: np.ndarray, spreads: np.ndarray, total_s: float) -> tuple[float, float]:
+    """What `NetworkSpread` looks at, of (layers,) times and spreads: the mean of the spreads, by
+    share of the total, and layers per second.
+    """
+    return float(times_s @ spreads) / total_s, len(times_s) / total_s
 
 
 def interval(time_s: float, half_width: float) -> Interval:
@@ -236,10 +232,8 @@ def _widening(data: Any) -> Widening:
 def _network(data: Any, levels: tuple[float, ...]) -> NetworkSpread | None:
     if data is None:
         return None
-    names = ("independent", "alike", "common", "overhead", "floor")
-    parts = _numbers([data[name] for name in names], "network")
+    parts = _numbers([data[name] for name in ("common", "per_layer_s", "floor")], "network")
     if min(parts) < 0 or max(parts) <= 0:
         raise ArtefactError(f"network: parts are {list(parts)}, must be 0 or more, one above")
-    independent, alike, common, overhead, floor = parts
-    widths = _bins(data["widths"], levels, "network")
-    return NetworkSpread(independent, alike, common, overhead, floor, widths)
+    common, per_layer_s, floor = parts
+    return NetworkSpread(common, per_layer_s, floor, _bins(data["widths"], levels, "network"))

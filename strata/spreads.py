@@ -19,7 +19,6 @@ from strata.intervals import (
     interval,
     network_terms,
 )
-from strata.validity import Validity, squared_distances
 
 if TYPE_CHECKING:
     from strata.platform_model import PlatformModel
@@ -57,38 +56,15 @@ def layer_half_widths(
     return found
 
 
-def likeness(keys: Sequence[str], matrix: np.ndarray, validity: Validity) -> np.ndarray:
-    """(layers, layers) how alike two layers of a network are: 1 for equal ones, 0 for others.
-
-    exp(-d^2 / 2) of the distance d in units of their operation's region.
-    """
-    found = np.eye(len(keys))
-    rows_of: dict[str, list[int]] = defaultdict(list)
-    for row, key in enumerate(keys):
-        rows_of[key].append(row)
-    for key, rows in rows_of.items():
-        region = validity.regions.get(key)
-        if region is not None and len(rows) > 1:
-            places = region.coordinates(matrix[rows])
-            apart = squared_distances(places, places) / region.unit**2
-            found[np.ix_(rows, rows)] = np.exp(-apart / 2)
-    return found
-
-
 def total_half_widths(
-    times_s: np.ndarray,
-    spreads: np.ndarray,
-    alike: np.ndarray,
-    total_s: float,
-    network: NetworkSpread,
+    times_s: np.ndarray, spreads: np.ndarray, total_s: float, network: NetworkSpread
 ) -> np.ndarray:
     """(levels,) half-widths of a network's total.
 
     `times_s` and `spreads` (layers,) are the layers' times and their half-widths at the level
-    that stands for a spread; `alike` is their `likeness`.
+    that stands for a spread.
     """
-    overhead_share = max(1 - float(times_s.sum()) / total_s, 0.0)
-    scale = network.scale(network_terms(times_s / total_s * spreads, alike, overhead_share))
+    scale = network.scale(network_terms(times_s, spreads, total_s))
     return scale * chosen_widths(network.widths, np.array([scale]))[0]
 
 
@@ -118,8 +94,7 @@ def estimated_intervals(
     if intervals.network is None or not timed or untimed or np.isnan(spreads).any():
         return layers, {}
     times = np.array([answers[row].time_s for row in timed], dtype=np.float64)
-    alike = likeness([answers[row].key for row in timed], matrix[timed], model.validity)
-    total = total_half_widths(times, spreads, alike, total_s, intervals.network)
+    total = total_half_widths(times, spreads, total_s, intervals.network)
     return layers, _by_level(total_s, total, intervals)
 
 

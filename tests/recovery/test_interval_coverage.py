@@ -4,12 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from model_gen.interval_fit import fit_intervals
+from model_gen.interval_fit import IntervalFit, fit_intervals
+from model_gen.total_fit import executed_totals
 from strata.execution import FEATURES
 from strata.intervals import LEVELS
 from strata.layer_models import Roofline
 from strata.platform_model import NetworkOverhead
-from strata.spreads import likeness, total_half_widths
+from strata.spreads import total_half_widths
 
 LAYERS = 25
 
@@ -41,19 +42,21 @@ def made(networks: int, seed: int, common: float) -> tuple[pd.DataFrame, pd.Data
     return table, whole, estimated_s
 
 
-@pytest.fixture(scope="module", params=[0.0, 0.5], ids=["independent", "correlated"])
-def fitted(request):
-    table, whole, estimated_s = made(120, 1, request.param)
-    found = fit_intervals(
+def fit(table: pd.DataFrame, whole: pd.DataFrame, estimated_s: np.ndarray) -> IntervalFit:
+    return fit_intervals(
         {"convolution": table},
         {"convolution": estimated_s},
         {"convolution": Roofline(1e9, 1e9, 1e-9)},
-        whole,
-        NetworkOverhead(),
+        lambda rows, layers, _: executed_totals(rows, layers, whole, NetworkOverhead()),
         lambda key, rows: None,
         0,
     )
-    return found, made(300, 2, request.param)
+
+
+@pytest.fixture(scope="module", params=[0.0, 0.5], ids=["independent", "correlated"])
+def fitted(request):
+    table, whole, estimated_s = made(120, 1, request.param)
+    return fit(table, whole, estimated_s), made(300, 2, request.param)
 
 
 def half_widths(found, table, estimated_s):
@@ -80,13 +83,11 @@ def test_fresh_networks_are_covered_whether_or_not_layers_miss_together(fitted):
     found, (table, whole, estimated_s) = fitted
     intervals, network = found.intervals, found.intervals.network
     spreads = half_widths(found, table, estimated_s)[:, intervals.spread_column]
-    matrix = table[list(FEATURES)].to_numpy()
     covered = []
     for number, time_s in enumerate(whole["time_s"]):
         rows = slice(number * LAYERS, (number + 1) * LAYERS)
         total_s = estimated_s[rows].sum()
-        alike = likeness(["convolution"] * LAYERS, matrix[rows], found.validity)
-        widths = total_half_widths(estimated_s[rows], spreads[rows], alike, total_s, network)
+        widths = total_half_widths(estimated_s[rows], spreads[rows], total_s, network)
         covered.append(abs(np.log(time_s / total_s)) <= widths)
     assert np.mean(covered, axis=0) == pytest.approx(LEVELS, abs=0.07)
     assert np.mean(covered, axis=0)[LEVELS.index(0.9)] == pytest.approx(0.9, abs=0.05)
@@ -97,18 +98,7 @@ def test_sums_of_correlated_layers_are_wider():
     scales = []
     for common in (0.0, 0.5):
         table, whole, estimated_s = made(120, 1, common)
-        found = fit_intervals(
-            {"convolution": table},
-            {"convolution": estimated_s},
-            {"convolution": Roofline(1e9, 1e9, 1e-9)},
-            whole,
-            NetworkOverhead(),
-            lambda key, rows: None,
-            0,
-        )
-        network = found.intervals.network
-        # 25 equal shares of a spread of 0.3, all different
-        terms = (0.3**2 / 25, 0.3**2 / 25, 0.3**2, 0.0)
-        scale = network.scale(terms)
-        scales.append(scale * network.widths[0].half_widths[2])
+        network = fit(table, whole, estimated_s).intervals.network
+        # layers of a spread of 0.3, of about 7 ms each
+        scales.append(network.scale((0.3, 150.0)) * network.widths[0].half_widths[2])
     assert scales[1] > 1.5 * scales[0]

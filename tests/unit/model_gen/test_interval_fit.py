@@ -1,17 +1,19 @@
 """Regions and half-widths from tables whose answers are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from model_gen.conformal import binned_widths, conformal_half_widths, fit_widths, held_out
 from model_gen.interval_fit import fit_intervals, fit_unmeasured
+from model_gen.total_fit import Total, fit_network_spread
 from model_gen.validity_fit import fit_region
 from model_gen.widening_fit import Apart, fit_widening
 from strata.execution import FEATURES
-from strata.intervals import Widening
+from strata.intervals import LEVELS, Widening, chosen_widths
 from strata.layer_models import Roofline
-from strata.platform_model import NetworkOverhead
 
 
 def layer_table(rows: int, seed: int = 0, rows_of_a_case: int = 1) -> pd.DataFrame:
@@ -118,18 +120,49 @@ def test_layers_without_any_model_are_judged_by_operations_left_out():
 
 def test_tables_too_small_for_anything_give_empty_intervals():
     table = layer_table(5)
-    networks = pd.DataFrame(
-        columns=["case_id", "time_s", "executed_layers", "input_bytes", "output_bytes"]
-    )
     found = fit_intervals(
         {"convolution": table},
         {"convolution": np.full(5, np.nan)},
         {"convolution": Roofline(1e9, 1e9, 1e-6)},
-        networks,
-        NetworkOverhead(),
+        lambda rows, intervals, validity: [],
         lambda key, rows: None,
         0,
     )
     assert (found.intervals.layers, found.intervals.network) == ({}, None)
     assert found.intervals.pooled == found.intervals.unmeasured == ()
     assert "convolution" in found.validity.regions
+
+
+def totals(networks: int, generator: np.random.Generator) -> list[Total]:
+    """Errors of half the mean spread, and of 20 us per layer of networks of short layers."""
+    spreads = generator.uniform(0.02, 0.4, networks)
+    layers_per_s = generator.choice([1e2, 2e4], networks)
+    scales = np.hypot(0.5 * spreads, 20e-6 * layers_per_s)
+    errors = generator.laplace(0, scales)
+    parts = zip(errors.tolist(), spreads.tolist(), layers_per_s.tolist(), strict=True)
+    return [Total(error, (spread, pace), 30) for error, spread, pace in parts]
+
+
+def test_a_totals_scale_is_found_and_covers_long_and_short_networks_alike():
+    generator = np.random.default_rng(4)
+    found = fit_network_spread(totals(400, generator))
+    assert found is not None
+    assert 20e-6 * 0.8 < found.per_layer_s / found.common * 0.5 < 20e-6 * 1.25
+    fresh = totals(2000, generator)
+    scales = np.array([found.scale(total.terms) for total in fresh])
+    inside = (
+        np.abs([total.error for total in fresh])
+        <= scales * chosen_widths(found.widths, scales)[:, LEVELS.index(0.9)]
+    )
+    short = np.array([total.terms[1] > 1e3 for total in fresh])
+    assert np.mean(inside[short]) == pytest.approx(0.9, abs=0.05)
+    assert np.mean(inside[~short]) == pytest.approx(0.9, abs=0.05)
+
+
+def test_networks_of_few_layers_count_where_there_are_few_others_and_too_few_give_nothing():
+    generator = np.random.default_rng(5)
+    many = totals(60, generator)
+    wrong = [replace(total, error=5.0, layers=3) for total in many]
+    assert fit_network_spread([*many, *wrong]) == fit_network_spread(many)
+    assert fit_network_spread(many[:39]) is None
+    assert fit_network_spread([*many[:39], wrong[0]]) is not None
