@@ -168,7 +168,7 @@ class Bench:
 
 
 def fit(table: pd.DataFrame, seed: int) -> Statistical:
-    """Gradient boosting of ln(time / roofline): one learner for all samplers."""
+    """Gradient boosting of ln(u), equation 5: one learner for all samplers."""
     peaks = fit_peaks(table)
     matrix, time_s = table_matrix(table), table_times(table)
     utilisation = efficiency(matrix, time_s, Refined(peaks.ceiling))

@@ -72,7 +72,8 @@ def compare(
 ) -> pd.DataFrame:
     """One row per sampler, budget and seed: `points` (those the platform ran) and the metrics.
 
-    Rows are kept in a CSV file as they come; what it holds is not done again.
+    Rows are kept in a CSV file as they come; what it holds of all budgets is not done again. Where
+    a budget is missing all are done anew, since rounds go another way to other budgets.
     """
     found = pd.read_csv(path) if path.exists() else pd.DataFrame()
     keys = ["sampler", "budget", "seed"]
@@ -86,6 +87,8 @@ def compare(
             table = bench.table(cases)
             row = {"sampler": name, "budget": budget, "seed": seed, "points": len(table)}
             rows.append(row | judges.errors(fit(table, seed)))
+        if len(found):
+            found = found[(found["sampler"] != name) | (found["seed"] != seed)]
         found = pd.concat([found, pd.DataFrame(rows)], ignore_index=True)
         with replacing(path) as draft:
             found.to_csv(draft, index=False, lineterminator="\n")

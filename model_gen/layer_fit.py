@@ -17,7 +17,7 @@ from model_gen.statistical import (
     ForestSettings,
     has_target,
 )
-from model_gen.tables import check_table, hashed_share, table_matrix, table_times
+from model_gen.tables import MULTI_LAYER, check_table, hashed_share, table_matrix, table_times
 from model_gen.unrolling import UnrollingFit, identified
 from strata.layer_models import KINDS, LayerModel, Mixed, Roofline, Statistical, Unrolling
 
@@ -26,6 +26,8 @@ _FOLDS = 5
 # thousands would take most of the time.
 _MOST_VALIDATED = 6_000
 _FOLDS_OF_LARGE = 3
+# Rows up to which other learners are tried.
+_MOST_CHOSEN = 12_000
 # Rows in all from which a second process pays for its start.
 _ROWS_OF_TWO_PROCESSES = 8_000
 # Mean error of held-out layers below which another learner is not tried.
@@ -153,7 +155,7 @@ def _validated(
     def error(times_s: np.ndarray) -> float:
         return float(np.nanmean(np.abs(times_s / measured_s - 1)))
 
-    known = Mixed.kind in predicted and len(table) <= _MOST_VALIDATED
+    known = Mixed.kind in predicted and len(table) <= _MOST_CHOSEN
     if not known or error(predicted[Mixed.kind]) < _GOOD_ENOUGH:
         return folds, predicted, chosen
     for other in others:
@@ -173,12 +175,9 @@ def _cross_validate(
 ) -> tuple[int, dict[str, np.ndarray]]:
     """Number of folds, and (rows,) seconds by kind; a case is never on both sides.
 
-    Of large tables some cases only, the same ones whatever the operation, and of what is learned
-    only the mixed model; the rest is NaN.
+    Of large tables some cases only, and of what is learned only the mixed model; the rest is NaN.
     """
-    share = _MOST_VALIDATED / len(table)
-    cases = {case: hashed_share(f"validated {case}") <= share for case in table["case_id"].unique()}
-    rows = np.flatnonzero(table["case_id"].map(cases))
+    rows = np.flatnonzero(_judging(table))
     chosen = table.iloc[rows]
     large = len(table) > _MOST_VALIDATED
     folds = min(_FOLDS_OF_LARGE if large else _FOLDS, chosen["case_id"].nunique())
@@ -193,6 +192,25 @@ def _cross_validate(
             times = predicted.setdefault(kind, np.full(len(table), np.nan))
             times[rows[test]] = model.time_s(table_matrix(chosen.iloc[test]))
     return folds, predicted
+
+
+def _judging(table: pd.DataFrame) -> np.ndarray:
+    """(rows,) booleans: about _MOST_VALIDATED rows, whole cases, the same whatever the operation.
+
+    Networks come first, all of them if they are not too many: intervals of totals want every layer
+    of a network.
+    """
+    inside = (
+        table["benchmark"].isin(MULTI_LAYER).to_numpy()
+        if "benchmark" in table.columns
+        else np.zeros(len(table), dtype=bool)
+    )
+    share_inside = min(_MOST_VALIDATED / max(inside.sum(), 1), 1.0)
+    left = _MOST_VALIDATED - share_inside * inside.sum()
+    share_alone = left / max((~inside).sum(), 1)
+    numbers = {case: hashed_share(f"validated {case}") for case in table["case_id"].unique()}
+    number = table["case_id"].map(numbers).to_numpy()
+    return number <= np.where(inside, share_inside, share_alone)
 
 
 def _errors(table: pd.DataFrame, predicted: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:

@@ -120,3 +120,16 @@ def test_networks_are_read_from_a_runs_folder(tmp_path):
     (tmp_path / "table2").mkdir()
     save_graph(network(), tmp_path / "table2" / "small.json")
     assert [name for name, _ in read_networks(tmp_path)] == ["table2/small"]
+
+
+def test_another_budget_does_a_way_anew_and_keeps_each_row_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(rounds, "CANDIDATES", 100)
+    monkeypatch.setattr(adaptive, "_TREES", 20)
+    bench = Bench(create("dpu_simulated", {}))
+    judges = make_judges(bench, [("small", network())], SAMPLING, 1, 3)
+    path = tmp_path / "found.csv"
+    compare(bench, judges, SAMPLING, [40], [1], path)
+    found = compare(bench, judges, SAMPLING, [40, 50], [1], path)
+    assert (found.groupby(["sampler", "budget", "seed"]).size() == 1).all()
+    assert set(found["budget"]) == {40, 50}
+    assert len(pd.read_csv(path)) == len(found)
