@@ -198,6 +198,7 @@ def fit_platform(
         "mapping": [asdict(score) for score in scores],
         "undecided": undecided,
         "moves_strides": mapping.moves_strides,
+        "operand_order": mapping.operand_order,
         "memory": asdict(mapping.memory) if mapping.memory else None,
         "overhead": asdict(overhead),
         "intervals": around.report,

@@ -13,7 +13,14 @@ import pandas as pd
 from sklearn.tree import DecisionTreeClassifier
 
 from model_gen.forest_io import forest_from_tree
-from model_gen.network_tables import FUSED, POSSIBLY_FUSED, ROLES, check_mapping, check_placements
+from model_gen.network_tables import (
+    FUSED,
+    NOT_FUSED,
+    POSSIBLY_FUSED,
+    ROLES,
+    check_mapping,
+    check_placements,
+)
 from model_gen.tables import hashed_share
 from strata.edges import EDGE_FEATURES, pair_key
 from strata.forest import Forest
@@ -50,7 +57,12 @@ def _tree(rows: pd.DataFrame, truth: np.ndarray, columns: Sequence[str], seed: i
 
 def held_out(case_ids: pd.Series) -> np.ndarray:
     """True for about 20% of the cases: whole cases, the same ones whatever else is in the table."""
-    return np.array([hashed_share(f"mapping {case}") < 0.2 for case in case_ids], dtype=bool)
+    return _held_out(case_ids, "mapping")
+
+
+def _held_out(case_ids: pd.Series, purpose: str) -> np.ndarray:
+    """A fifth of the cases, another for another purpose."""
+    return np.array([hashed_share(f"{purpose} {case}") < 0.2 for case in case_ids], dtype=bool)
 
 
 def _fused(rows: pd.DataFrame) -> np.ndarray:
@@ -132,14 +144,14 @@ def fit_placement(table: pd.DataFrame, seed: int) -> tuple[dict[str, Forest], li
 def asked(table: pd.DataFrame, order: str) -> pd.DataFrame:
     """Rows of a mapping table that a toolchain answered, if it asks a layer's operands in `order`.
 
-    Once a layer has joined an operand's group, the operands after it are not asked: "not fused"
-    says nothing of them.
+    Once a layer has joined an operand's group, or may have, the operands after it are not asked:
+    "not fused" says nothing of them.
     """
     if order == ORDERS[0]:
         return table
     fusion = (table["role"] == "fusion").to_numpy()
     rows = table[fusion].sort_values("operand_index", ascending=order == "first", kind="stable")
-    joined = pd.Series(_fused(rows).astype(int), index=rows.index)
+    joined = (rows["flag"] != NOT_FUSED).astype(int)
     by_layer = joined.groupby([rows["case_id"], rows["consumer"]])
     before = by_layer.cumsum() - joined
     return pd.concat([rows[before == 0], table[~fusion]]).sort_index()
@@ -147,13 +159,13 @@ def asked(table: pd.DataFrame, order: str) -> pd.DataFrame:
 
 def _operand_order(table: pd.DataFrame, seed: int) -> str:
     """The order under which trees tell held-out layers of several operands best."""
-    several = "consumer" in table.columns and (table["consumer"] != "").all()
     fusion = table[(table["role"] == "fusion") & (table["flag"] != POSSIBLY_FUSED)]
-    if not several or fusion.empty:
+    named = "consumer" in table.columns and (fusion["consumer"].fillna("") != "").all()
+    if not named or fusion.empty:
         return ORDERS[0]
     sizes = fusion.groupby(["case_id", "consumer"])["flag"].transform("size")
-    judges = fusion[(sizes > 1).to_numpy() & held_out(fusion["case_id"])]
-    rest = fusion[~held_out(fusion["case_id"])]
+    judging = _held_out(fusion["case_id"], "order")
+    judges, rest = fusion[(sizes > 1).to_numpy() & judging], fusion[~judging]
     if judges.empty or rest.empty:
         return ORDERS[0]
     return min(ORDERS, key=lambda order: _wrong_layers(asked(rest, order), judges, order, seed))
@@ -191,7 +203,7 @@ def fit_mapping(
     Strides count as moved if more networks were executed so than not. FitError as
     `check_mapping`.
     """
-    check_mapping(table)
+    table = check_mapping(table).reset_index(drop=True)
     order = _operand_order(table, seed)
     table = asked(table, order)
     trees: dict[str, dict[str, Forest]] = {}

@@ -5,7 +5,7 @@ import pandas as pd
 from scipy.optimize import least_squares
 
 from model_gen.tables import table_matrix, table_times
-from strata.layer_models import Overlap, Refined, overlap_terms, overlapped, split_terms
+from strata.layer_models import SHORTEST_S, Overlap, Refined, overlap_terms, overlapped, split_terms
 
 # Errors of the logarithm beyond this count by their size, not its square: layers that take
 # another path through a toolchain are the learner's to explain.
@@ -14,8 +14,9 @@ _USUAL_ERROR = 0.1
 _PULL = 1e-3
 _FIRST_P = 2.5
 _LARGEST_P = 64.0
-_SMALLEST = 1e-30
 _STEPS = 100
+_SHORTEST = 0.05
+_REACH = 40.0  # of logarithms: any machine
 # A dozen numbers need no more rows; of larger tables some, evenly spread over their order.
 _MOST_ROWS = 4_000
 
@@ -23,7 +24,7 @@ _MOST_ROWS = 4_000
 def fit_overlap(rows: pd.DataFrame, refined: Refined, weights: np.ndarray) -> Overlap:
     """Least squares of log(measured / estimated) over (rows,) `weights`, all parameters positive.
 
-    It begins near the roofline: scales of 1, half of the shortest time as start, a hundredth of it
+    It begins near the roofline: scales of 1, half of a short time as start, a hundredth of it
     per tile. A term that no row has gets 0.
     """
     some = np.unique(np.linspace(0, len(rows) - 1, _MOST_ROWS).astype(int))
@@ -31,7 +32,8 @@ def fit_overlap(rows: pd.DataFrame, refined: Refined, weights: np.ndarray) -> Ov
     terms, measured = overlap_terms(table_matrix(rows), refined), table_times(rows)
     told = terms.max(axis=0) > 0
     tiles = len(refined.unrolling)
-    shortest = measured.min()
+    # of all but a few: one time that is far too short must not take the start with it
+    shortest = np.quantile(measured, _SHORTEST)
     first = np.concatenate(
         [[shortest / 2], np.full(tiles, shortest / 100), [1.0, 0.1, 1.0, 1.0, 1.0]]
     )
@@ -46,15 +48,14 @@ def fit_overlap(rows: pd.DataFrame, refined: Refined, weights: np.ndarray) -> Ov
     def residuals(parameters: np.ndarray) -> np.ndarray:
         starts, engine, moved = split_terms(terms * coefficients(parameters))
         time_s = starts + overlapped(engine, moved, 1 + np.exp(parameters[-1]))
-        missed = np.log(np.maximum(time_s, _SMALLEST)) - logs
+        missed = np.log(np.maximum(time_s, SHORTEST_S)) - logs
         return np.concatenate([emphasis * missed, _PULL * (parameters - begin)])
 
-    widest = np.append(np.full(told.sum(), 40.0), 40.0)
-    above = np.append(begin[:-1] + 40.0, np.log(_LARGEST_P - 1))
+    above = np.append(begin[:-1] + _REACH, np.log(_LARGEST_P - 1))
     found = least_squares(
         residuals,
         begin,
-        bounds=(begin - widest, above),
+        bounds=(begin - _REACH, above),
         loss="soft_l1",
         f_scale=_USUAL_ERROR,
         max_nfev=_STEPS,

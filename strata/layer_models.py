@@ -23,7 +23,7 @@ from strata.forest import Forest
 KINDS = ("mixed", "statistical", "refined", "roofline", "mixed-annette")
 # keeps a utilisation positive, as eq. 5 wants it, whatever a forest's leaves say
 MINIMUM_UTILISATION = 1e-9
-_SHORTEST_S = 1e-12  # no layer with work takes less; a base of 0 has no logarithm
+SHORTEST_S = 1e-12  # no layer with work takes less; a base of 0 has no logarithm
 _LARGEST_RATIO = -np.log(MINIMUM_UTILISATION)
 _OPS, _BYTES = FEATURES.index("ops"), FEATURES.index("bytes")
 
@@ -277,7 +277,7 @@ class Overlap:
     def time_s(self, matrix: np.ndarray) -> np.ndarray:
         """Seconds, (rows,)."""
         starts, engine, moved = self.parts(matrix)
-        return np.maximum(starts + overlapped(engine, moved, self.overlap), _SHORTEST_S)
+        return np.maximum(starts + overlapped(engine, moved, self.overlap), SHORTEST_S)
 
 
 def overlap_terms(matrix: np.ndarray, refined: Refined) -> np.ndarray:
@@ -305,7 +305,7 @@ def split_terms(terms: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def overlapped(engine_s: np.ndarray, moved_s: np.ndarray, p: float) -> np.ndarray:
     """The p-norm of both, (rows,): their sum for p = 1, nearly the longer for a large p."""
-    longer = np.maximum(np.maximum(engine_s, moved_s), _SHORTEST_S)
+    longer = np.maximum(np.maximum(engine_s, moved_s), SHORTEST_S)
     return longer * ((engine_s / longer) ** p + (moved_s / longer) ** p) ** (1 / p)
 
 
@@ -399,7 +399,7 @@ def _derived(matrix: np.ndarray, base: Overlap) -> np.ndarray:
     pixels of the output, weights of a filter, input and output together.
     """
     _, engine_s, moved_s = base.parts(matrix)
-    ratio = engine_s / np.maximum(moved_s, _SHORTEST_S)
+    ratio = engine_s / np.maximum(moved_s, SHORTEST_S)
     width, channels, output_width, filters, output_height = _select(
         matrix, ("width", "channels", "output_width", "filters", "output_height")
     ).T

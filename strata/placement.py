@@ -84,7 +84,8 @@ class Memory:
         blocks = np.ceil(filters / self.padding)
         padded = blocks * self.padding
         deep = np.ceil(depth / self.channel_padding) * self.channel_padding
-        wider = np.where(depth > 1, deep / depth, np.where(groups > 1, self.depthwise_bytes, 1.0))
+        depthwise = (groups > 1) & (depth <= 1)
+        wider = np.where(depthwise, self.depthwise_bytes, deep / depth)
         sizes = weights * (padded / filters) * wider + self.bytes_per_filter * padded
         sizes = np.where(macs > 0, sizes, weights)
         pieces = np.where(macs > 0, blocks * np.maximum(height * width, 1), 1.0)

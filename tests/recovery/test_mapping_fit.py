@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from model_gen.mapping_fit import fit_mapping, fit_placement, held_out
+from model_gen.mapping_fit import asked, fit_mapping, fit_placement, held_out
 from model_gen.overhead import fit_overhead
 from strata.edges import EDGE_FEATURES
 from strata.errors import FitError
@@ -162,3 +162,13 @@ def test_the_order_in_which_a_toolchain_asks_operands_is_found(order):
     for place in range(3):  # one rule for all of them: what was not asked taught nothing
         assert value(tree, producer_width=90, operand_index=place) == 1.0
         assert value(tree, producer_width=110, operand_index=place) == 0.0
+
+
+def test_after_an_operand_that_may_have_been_joined_nothing_is_known():
+    flags = ["POSSIBLY_FUSED", "NOT_FUSED", "NOT_FUSED", "NOT_FUSED", "FUSED", "NOT_FUSED"]
+    table = rows("convolution->add", flags, operand_index=[0, 1, 2, 0, 1, 2]).assign(
+        case_id=["one"] * 3 + ["two"] * 3, consumer="add"
+    )
+    assert asked(table, "first").index.tolist() == [0, 3, 4]
+    assert asked(table, "last").index.tolist() == [0, 1, 2, 4, 5]
+    assert asked(table, "likeliest") is table

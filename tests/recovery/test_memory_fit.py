@@ -83,6 +83,24 @@ def test_what_else_is_stored_is_found():
     assert mistakes_share(found, table(truth, graphs=60, seed=9)) < 0.04
 
 
+def test_how_far_depthwise_weights_lie_apart_is_found():
+    """Networks of depthwise layers alone: what they take decides what fits."""
+    generator = np.random.default_rng(3)
+    truth, found = Memory(3e5, 2e6, 64, True, depthwise_bytes=3), []
+    for graph in range(80):
+        filters = 8 * generator.integers(20, 300, generator.integers(4, 16)).astype(float)
+        graph_rows = rows_of(filters, filters, np.full(len(filters), 5), 0.0)
+        graph_rows = graph_rows.assign(groups=filters, weight_bytes_1=25.0 * filters)
+        ordinary = rows_of([64.0], [float(generator.integers(200, 900))], [3], 0.0)
+        every = pd.concat([graph_rows, ordinary], ignore_index=True)
+        placed = streamed(truth, every)
+        named = {"case_id": f"graph {graph}", "operation": "depthwise_convolution"}
+        found.append(every.assign(placement=np.where(placed, "streamed", ""), **named))
+    fitted = fit_memory(pd.concat(found, ignore_index=True))
+    assert fitted is not None
+    assert fitted.depthwise_bytes == 3
+
+
 def test_a_layer_of_large_pieces_wants_a_bank_with_room_for_each():
     memory = Memory(1600.0, 0.0, 64, True, banks=16)
     # 100 bytes a bank: a piece of 60 leaves no room for a second one beside it

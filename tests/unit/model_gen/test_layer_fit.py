@@ -10,7 +10,14 @@ from model_gen import statistical
 from model_gen.layer_fit import fit_layer_models
 from model_gen.learned import fit_models, paper_rows
 from model_gen.overlap_fit import fit_overlap
-from model_gen.statistical import CANDIDATES, LEARNERS, ForestSettings, efficiency, fit_forest
+from model_gen.statistical import (
+    CANDIDATES,
+    LEARNERS,
+    ForestSettings,
+    efficiency,
+    fit_columns,
+    fit_forest,
+)
 from model_gen.tables import table_matrix
 from model_gen.unrolling import UnrollingFit
 from strata.errors import FitError
@@ -252,3 +259,15 @@ def test_boosting_twice_is_boosting_once():
     )
     assert np.array_equal(first.forest.value, second.forest.value)
     assert np.array_equal(first.forest.predict(rows[:, :3]), second.forest.predict(rows[:, :3]))
+
+
+def test_what_took_another_path_moves_clipped_trees_by_a_factor_of_two_at_most():
+    draw = np.random.default_rng(0)
+    columns = draw.uniform(0, 1, (300, 2))
+    target = np.where(columns[:, 0] > 0.9, np.log(20.0), 0.05)
+    largest = {}
+    for learner in ("boosting", "boosting_clipped"):
+        fitted = fit_columns(columns, ("a", "b"), target, 0, ForestSettings(learner=learner))
+        largest[learner] = fitted.forest.predict(columns).max()
+    assert largest["boosting"] > np.log(15.0)
+    assert largest["boosting_clipped"] == pytest.approx(np.log(2.0), rel=0.05)

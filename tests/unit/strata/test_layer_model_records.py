@@ -18,6 +18,8 @@ from strata.layer_models import (
     Roofline,
     Statistical,
     Unrolling,
+    mixed_columns,
+    mixed_names,
 )
 
 ROOFLINE = Roofline(1e12, 1e10, 5e-6)
@@ -240,3 +242,26 @@ def test_malformed_json_form_is_one_line(data):
 
 def test_kinds_are_those_of_the_models():
     assert set(KINDS) == {model.kind for model in (ROOFLINE, REFINED, STATISTICAL, ANNETTE, MIXED)}
+
+
+def test_columns_of_the_mixed_models_trees_by_hand():
+    base = engine(compute=1.0, input=2.0)
+    layer = rows(
+        {"ops": 1e9, "channels": 16, "width": 10, "filters": 8, "output_width": 5}
+        | {"output_height": 4, "weight_elements": 1152, "input_elements": 1000}
+        | {"output_elements": 160}
+    )
+    expected = {
+        "base_compute_s": 1e-3,
+        "base_memory_s": 2e-7,  # 1,000 elements, twice as slow as 1e10 a second
+        "compute_to_memory": 5e3,
+        "input_row_elements": 160,
+        "output_row_elements": 40,
+        "output_pixels": 20,
+        "filter_elements": 144,
+        "working_set_elements": 1160,
+        "channels_tiles": 1,
+    }
+    found = mixed_columns(layer, base, tuple(expected))[0]
+    assert found == pytest.approx(list(expected.values()))
+    assert set(expected) <= set(mixed_names(base))
