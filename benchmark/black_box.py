@@ -32,7 +32,6 @@ Build = Callable[[str, Mapping[str, Any]], Graph]
 _QUANTILE = 0.25  # what modules take of their samples
 _FEWEST_TRIPLES = 20
 _ASSUMED_SPREAD = 0.005  # of two compilations, where no third graph tells it
-_NETWORK = "network"
 _TOGETHER = (op.Activation, op.BatchNormalization)
 
 
@@ -331,14 +330,18 @@ def make_sums(readings: Readings) -> Plan:
         np.array(sigmas),
         np.array(ends + totals),
         np.array(growth + [_beside(whole.one) for whole in wholes], dtype=np.float64),
-        np.array([_group(one) for one, _, _ in parts]),
         np.repeat(np.arange(len(parts)), [len(places) for _, places, _ in parts]),
         np.concatenate([np.array(counts, dtype=np.float64) for _, _, counts in parts]),
         np.array([one.names[place] for one, places, _ in parts for place in places]),
         np.concatenate([one.rows[list(places)] for one, places, _ in parts]),
+        np.array([name for one, places, _ in parts for name in _layer_names(one, places)]),
     )
     return Plan(sums, tuple(steps), smallest, networks)
 
 
-def _group(one: Timed) -> str:
-    return one.nest or f"{_NETWORK} {one.record['case']['case_id']}"
+def _layer_names(one: Timed, places: Sequence[int]) -> list[str]:
+    """What tells layers apart: features around kernels, in a network the place that each has."""
+    if one.nest:
+        keys = one.keys
+        return [keys[place] for place in places]
+    return [f"{one.record['case']['case_id']} {place}" for place in places]

@@ -2,7 +2,8 @@
 
 Every micro-kernel row stands in graphs of 1, 4, ... equal kernels. What is around the kernels is
 the same in all of them, so it cancels in the difference of two end-to-end times, and so does what a
-run costs beside its layers. A layer that cannot stand alone is padded by its benchmark (a
+run costs beside its layers. A convolution of unequal channels is followed by its mirror image,
+which brings the channels back. A layer that cannot stand in a chain is padded by its benchmark (a
 convolution feeds a pooling, a global pooling ends a branch): such padding grows with the kernels
 and is taken off by its own model (`model_gen.black_box`).
 """
@@ -28,6 +29,20 @@ def _legal(benchmark: str, settings: Mapping[str, Any]) -> bool:
     return True
 
 
+def _chained(case: BenchmarkCase) -> Mapping[str, Any]:
+    """The settings, those of a convolution so that it stands in a chain, where it can.
+
+    Else every kernel of unequal channels ends in a global pooling, which may take several times as
+    long as the kernel. Swept ones keep that: the steps of channels and filters would mix.
+    """
+    settings = {**case.settings, "back": "mirrored"}
+    swept = bool(case.tags.get("sweep"))
+    unequal = settings.get("channels") != settings.get("filters")
+    if case.benchmark != "convolution" or swept or not unequal:
+        return case.settings
+    return settings if _legal(case.benchmark, {**settings, "kernels": 1}) else case.settings
+
+
 def nested_cases(cases: Iterable[BenchmarkCase], kernels: Sequence[int]) -> list[BenchmarkCase]:
     """The cases, every micro-kernel row once per number of kernels, whatever number it had.
 
@@ -39,9 +54,10 @@ def nested_cases(cases: Iterable[BenchmarkCase], kernels: Sequence[int]) -> list
         if "kernels" not in BENCHMARKS[case.benchmark].settings:
             found.append(case)
             continue
+        settings = _chained(case)
         for wanted in kernels:
             number = wanted
-            while number > 1 and not _legal(case.benchmark, {**case.settings, "kernels": number}):
+            while number > 1 and not _legal(case.benchmark, {**settings, "kernels": number}):
                 number //= 2
-            found.append(make_case(case.benchmark, {**case.settings, "kernels": number}, case.tags))
+            found.append(make_case(case.benchmark, {**settings, "kernels": number}, case.tags))
     return unique(found)

@@ -7,6 +7,7 @@ network's total; a share is no measurement of that layer.
 """
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -38,6 +39,8 @@ from strata.console import exits_cleanly
 DIFFERENCE, REMAINDER, SHARE = "difference", "remainder", "share"
 _LEAST_PART = 0.25  # of what is uncertain in a sum, for the kernel's own sake
 _SIGNIFICANT = 2.0  # standard errors
+_MOST_PADDING = 0.5  # of what was measured, where there are other rows
+_ENOUGH_ROWS = 40  # of an operation, that padded ones are not needed
 
 
 def _matched(
@@ -75,9 +78,9 @@ class _Part:
 
 
 def _kernel_rows(
-    part: _Part, refined: Refined, known_s: dict[str, float], rows: Rows
-) -> dict[str, Any]:
-    """Add the layers that a sum measures; its line in the table of differences."""
+    part: _Part, refined: Refined, known_s: dict[str, float]
+) -> tuple[Rows, dict[str, Any]]:
+    """The layers that a sum measures, and its line in the table of differences."""
     one, counts = part.one, np.array(part.counts)
     expected_s = refined.expected_s[part.terms]
     layers = [one.found.layers[place].executed for place in part.places]
@@ -91,16 +94,21 @@ def _kernel_rows(
     all_s[list(part.places)] = refined.time_s[part.terms]
     mine = Rows()
     _matched(one, all_s, part.kind, part.readings_s, mine)
-    mine.layers = _only(mine, {layers[kernel].name}) if status == "kept" else {}
-    rows.extend(mine)
-    return {
+    # a mirror image is measured as well as its kernel is, and no padding
+    image = next((i for i, layer in enumerate(layers) if layer.name.startswith("back")), None)
+    names, image_s = {layers[kernel].name}, 0.0
+    if image is not None:
+        names |= {layers[image].name} if parts[image] >= _LEAST_PART else set()
+        image_s = float(counts[image] * expected_s[image])
+    mine.layers = _only(mine, names) if status == "kept" else {}
+    return mine, {
         "case_id": one.record["case"]["case_id"],
         "benchmark": one.record["case"]["benchmark"],
         "layer": layers[kernel].name,
         "operation": layers[kernel].operation,
         "kind": part.kind,
         "raw_s": part.raw_s,
-        "padding_s": others_s,
+        "padding_s": others_s - image_s,
         "sigma_s": part.sigma_s,
         "time_s": float(refined.time_s[part.terms][kernel]),
         "time_sigma_s": float(refined.sigma_s[part.terms][kernel]),
@@ -134,6 +142,22 @@ def _only(rows: Rows, names: Collection[str]) -> dict[str, list[dict[str, Any]]]
     return {operation: found for operation, found in kept.items() if found}
 
 
+def without_padded(found: Sequence[tuple[Rows, dict[str, Any]]]) -> None:
+    """Drop rows that are padding by more than half, of operations that have enough others.
+
+    An error of the padding's model that is common to them would teach a wrong time.
+    """
+    kept = [(rows, line) for rows, line in found if line["status"] == "kept"]
+    padded = [line["padding_s"] > _MOST_PADDING * line["raw_s"] for _, line in kept]
+    free = Counter(
+        line["operation"] for (_, line), is_so in zip(kept, padded, strict=True) if not is_so
+    )
+    for (rows, line), is_so in zip(kept, padded, strict=True):
+        if is_so and free[line["operation"]] >= _ENOUGH_ROWS:
+            line["status"] = "mostly padding"
+            rows.layers.clear()
+
+
 def _known_s(plan: Plan, refined: Refined) -> dict[str, float]:
     """Expected times of layers that only stand around kernels, by what tells them apart."""
     found: dict[str, float] = {}
@@ -155,7 +179,10 @@ def fill_tables(
     layer rows, only their totals.
     """
     rows, known_s = Rows(), _known_s(plan, refined)
-    lines = [_kernel_rows(part, refined, known_s, rows) for part in _kernel_parts(plan, refined)]
+    found = [_kernel_rows(part, refined, known_s) for part in _kernel_parts(plan, refined)]
+    without_padded(found)
+    for mine, _ in found:
+        rows.extend(mine)
     first = len(plan.differences) + len(plan.smallest)
     for number, one in enumerate(plan.networks, first):
         mine = Rows()
@@ -166,7 +193,7 @@ def fill_tables(
     for row in rows.mapping:
         if f"{row['producer_operation']}->{row['consumer_operation']}" in undecided:
             row["flag"] = POSSIBLY_FUSED
-    return rows, pd.DataFrame(lines)
+    return rows, pd.DataFrame([line for _, line in found])
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmark.black_box import Readings, read_times
-from benchmark.make_black_box_tables import fill_tables, reading, report, solve
+from benchmark.make_black_box_tables import SHARE, fill_tables, reading, report, solve
 from benchmark.matcher import match
 from benchmark.shards import read_shard
 from benchmark.tables import write_tables
@@ -32,6 +32,7 @@ from strata.atomic import replacing
 from strata.console import exits_cleanly
 from strata.errors import ArtefactError, MatchError
 from strata.estimate import estimate
+from strata.execution import OWN_FEATURES
 from strata.graph import with_bits
 from strata.graph_json import graph_from_dict
 from strata.platform_model import PlatformModel, load_platform_model, save_platform_model
@@ -39,7 +40,6 @@ from strata.profile_json import profile_from_dict
 
 PROFILED, DIFFERENCES, BLACK_BOX = "profiled", "differences only", "black box"
 LONG_S = 50e-6
-_CONVOLUTIONS = ("convolution", "depthwise_convolution")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +77,10 @@ def read_truth(path: Path) -> list[Truth]:
 
 
 def _layer_pairs(truth: Truth, guess: Any) -> Iterator[tuple[float, float]]:
-    """Measured and estimated seconds of convolutions that both mappings have."""
+    """Measured and estimated seconds of convolutions, none depthwise, that both mappings have."""
     for layer in guess.layers:
         operation, time_s = truth.layers_s.get(layer.name, ("", 0.0))
-        if operation in _CONVOLUTIONS and time_s > 0 and layer.time_s:
+        if operation == "convolution" and time_s > 0 and layer.time_s:
             yield time_s, layer.time_s
 
 
@@ -143,19 +143,18 @@ def generate(readings: Readings, folder: Path, platform: str, seed: int) -> dict
 
 
 def kernel_errors(folder: Path, profiled: Path) -> list[dict[str, Any]]:
-    """Black-box times of kernels against the profiler's own of the same cases, per operation."""
-    rows = []
+    """Black-box times of kernels against the profiler's own of equal layers, per operation."""
+    rows, features = [], list(OWN_FEATURES)
     for path in sorted((folder / "layers").glob("*.parquet")):
         other = profiled / "layers" / path.name
         if not other.is_file():
             continue
         truth, guess = pd.read_parquet(other), pd.read_parquet(path)
         truth = truth[truth["layer"].str.startswith("kernel")]
-        known = truth.groupby("case_id")["time_s"].median()
-        guess = guess[guess["kind"] != "share"]
-        guess = guess[guess["case_id"].isin(known.index) & guess["layer"].str.startswith("kernel")]
-        for kind, group in guess.groupby("kind"):
-            ratio = group["time_s"].to_numpy() / known.loc[group["case_id"]].to_numpy()
+        known = truth.groupby(features)["time_s"].median().rename("known_s").reset_index()
+        guess = guess[(guess["kind"] != SHARE) & guess["layer"].str.startswith("kernel")]
+        for kind, group in guess.merge(known, on=features).groupby("kind"):
+            ratio = group["time_s"].to_numpy() / group["known_s"].to_numpy()
             rows.append(
                 {
                     "model": f"{BLACK_BOX}, {kind}",

@@ -52,7 +52,8 @@ class Evaluation:
         """Every row for summary.csv."""
         name = self.facts.platform
         rows = all_scores(name, self.networks, self.layers, self.mapping)
-        rows += contribution_scores(self.named_networks, self.layers, name)
+        if len(self.layers):  # a device without a profiler tells no layer's time
+            rows += contribution_scores(self.named_networks, self.layers, name)
         if self.intervals is not None:
             rows += coverage_scores(self.intervals, name)
         if self.traffic is not None:
@@ -161,6 +162,8 @@ def layer_section(evaluation: Evaluation, scores: list[SummaryRow]) -> Section:
 def error_section(evaluation: Evaluation) -> Section:
     """Where the error of the mixed model arises, and where the time goes."""
     networks, layers = evaluation.named_networks, evaluation.layers
+    if layers.empty:
+        return Section("What dominates the error", ("Only whole networks were measured.",))
     sums = error_contributions(networks, layers)
     pictures = [
         Picture(

@@ -9,15 +9,20 @@ them. Layer times follow by back-fitting (Breiman and Friedman, 1985), in turns:
 2. share: given an expected time m of every layer and how far off such expectations are (tau m), the
    part of a sum that they do not explain is shared by best linear unbiased prediction:
    t = m + n (tau m)^2 / V * rest, V = sum (n tau m)^2 + sigma^2. A sum of one layer, measured well,
-   gives that layer's time whatever was expected; one of fifty moves each a little;
-3. learn: per operation, log(t / start) of the layer's features, every layer weighted by the part
-   of its uncertainty that its sum took away. The next m are predictions for cases not learned from;
-   where those err more than the start, the start stays.
+   gives that layer's time whatever was expected; one of fifty moves each a little. Sums that hold a
+   layer in common are solved together: once a difference tells of a kernel, the padding of its
+   graph is all that is not known of that graph's total;
+3. learn: per operation, the linear rule anew, from all that is known of it by now and robustly, and
+   log(t / start) of the layer's features, every layer weighted by the part of its uncertainty that
+   its sums took away. The next m are predictions for cases not learned from; where those err more
+   than the start, the start stays.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
@@ -33,6 +38,8 @@ _FEWEST_ROWS = 40  # fewer layers of an operation share one factor on the start
 _TAU_START, _TAU_LEAST, _TAU_MOST = 0.5, 0.02, 1.0
 _SHORTEST_S = 1e-9
 _LEAST_SHARE = 0.1  # of the expected time: a share below it is more likely another layer's error
+_SLIGHT = 1e-9  # of a sum's variance, so that equations can be solved
+_ROBUST_TURNS = 6
 _PASS_SHARE = 0.1  # of the fastest pass over a layer's bytes, at least, is expected of it at first
 _OPS, _BYTES = FEATURES.index("ops"), FEATURES.index("bytes")
 
@@ -43,19 +50,19 @@ class Sums:
 
     Per sum: `time_s` and its standard error `sigma_s`; `scale_s`, the end-to-end time behind it;
     `beside` (m, 3), how often it holds what a run costs once, per byte of input and of output;
-    `group`, text: sums of one group are learned from together or not at all. Per term: the sum it
-    is `of`, how often the sum holds it (`count`), its operation, its features (n, FEATURES).
+    Per term: the sum it is `of` (in order), how often the sum holds it (`count`), its operation,
+    its features (n, FEATURES), and which `layer` it is, text: equal ones take the same time.
     """
 
     time_s: np.ndarray
     sigma_s: np.ndarray
     scale_s: np.ndarray
     beside: np.ndarray
-    group: np.ndarray
     of: np.ndarray
     count: np.ndarray
     operation: np.ndarray
     features: np.ndarray
+    layer: np.ndarray
 
     def __post_init__(self) -> None:
         for name in ("time_s", "sigma_s", "scale_s", "beside", "count", "features"):
@@ -75,7 +82,7 @@ class Sums:
 class Refined:
     """Per term in seconds: `time_s` and its standard error `sigma_s`, what was `expected_s` of it.
 
-    `told` is the part of the expectation's variance that the term's own sum took away: 1 is a
+    `told` is the part of the expectation's variance that the sums of the layer took away: 1 is a
     measurement, 0 a guess. `beside`: coefficients in the order of BESIDE. `tau`: relative standard
     error of expectations per operation. `rest` (m,): relative difference of the sums expected from
     those measured.
@@ -119,16 +126,67 @@ def _rest(sums: Sums, expected_s: np.ndarray, beside: np.ndarray) -> np.ndarray:
     return sums.time_s - sums.beside @ beside - sums.total(expected_s)
 
 
-def share(
-    sums: Sums, expected_s: np.ndarray, deviation_s: np.ndarray, beside: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(n,) times, their standard errors, and the part of the variance that is gone; all seconds.
+@dataclass(frozen=True, slots=True, eq=False)
+class Layers:
+    """The different layers that terms stand for.
+
+    `number` (n,) is each term's layer, `first` a layer's first term, `group` (layers,) the number
+    of its group: sums that hold a layer in common are one, and learned from together or not at all.
+    `linked` are the groups of several sums, by the sums' numbers.
+    """
+
+    number: np.ndarray
+    first: np.ndarray
+    group: np.ndarray
+    linked: tuple[np.ndarray, ...]
+
+
+def layers_of(sums: Sums) -> Layers:
+    _, first, number = np.unique(sums.layer, return_index=True, return_inverse=True)
+    holds = coo_array((np.ones(len(number)), (sums.of, number)), (len(sums.time_s), len(first)))
+    count, group = connected_components(holds.tocsr() @ holds.tocsr().T, directed=False)
+    order = np.argsort(group, kind="stable")
+    groups = np.split(order, np.searchsorted(group[order], np.arange(1, count)))
+    linked = tuple(rows for rows in groups if len(rows) > 1)
+    return Layers(number, first, group[sums.of[first]], linked)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """What is believed of layers: expected times and how far off those are, in seconds.
+
+    And of sums: what a run costs beside its layers (coefficients), and its own standard error.
+    """
+
+    expected_s: np.ndarray
+    deviation_s: np.ndarray
+    beside: np.ndarray
+    beside_sigma_s: float
+
+    def variance(self, sums: Sums) -> np.ndarray:
+        """(m,) squared standard errors of the sums and of what is taken off them."""
+        whole = sums.beside[:, 0] > 0
+        return np.asarray(sums.sigma_s**2 + self.beside_sigma_s**2 * whole)
+
+
+def _beside_sigma_s(sums: Sums, layers: Layers, state: State, rows: np.ndarray) -> float:
+    """How far off, in seconds, what is taken off these sums is: their rest less layers' part."""
+    if not rows.any():
+        return 0.0
+    rest = _rest(sums, state.expected_s[layers.number], state.beside)[rows]
+    known = sums.total(sums.count * state.deviation_s[layers.number] ** 2) + state.variance(sums)
+    return float(np.sqrt(max((1.48 * np.median(np.abs(rest))) ** 2 - np.median(known[rows]), 0.0)))
+
+
+def _shared_alone(sums: Sums, layers: Layers, state: State) -> tuple[np.ndarray, np.ndarray]:
+    """(layers,) times, and parts of the variance that are gone, by the first sum of each layer.
 
     Where a share would be below a tenth of what is expected, the sum's time (at least a tenth of
     what is expected) is shared in proportion instead.
     """
-    rest = _rest(sums, expected_s, beside)
-    variance = sums.total(sums.count * deviation_s**2) + sums.sigma_s**2
+    expected_s, deviation_s = state.expected_s[layers.number], state.deviation_s[layers.number]
+    rest = _rest(sums, expected_s, state.beside)
+    variance = sums.total(sums.count * deviation_s**2) + state.variance(sums)
     gain = sums.count * deviation_s**2 / np.maximum(variance, 1e-300)[sums.of]
     time_s = expected_s + gain * rest[sums.of]
     told = np.clip(gain * sums.count, 0.0, 1.0)
@@ -136,7 +194,33 @@ def share(
     whole = np.maximum(sums.total(expected_s), 1e-300)
     factor = np.maximum((whole + rest) / whole, _LEAST_SHARE)
     time_s = np.where(short[sums.of], expected_s * factor[sums.of], time_s)
-    return time_s, deviation_s * np.sqrt(1 - told), told
+    return time_s[layers.first], told[layers.first]
+
+
+def share(sums: Sums, layers: Layers, state: State) -> tuple[np.ndarray, np.ndarray]:
+    """(layers,) times in seconds, and the part of each one's variance that is gone.
+
+    Sums with layers in common are solved together, where that leaves every layer a tenth of what
+    is expected of it; else as `_shared_alone` does.
+    """
+    time_s, told = _shared_alone(sums, layers, state)
+    rest = _rest(sums, state.expected_s[layers.number], state.beside)
+    variance = state.variance(sums)
+    first = np.searchsorted(sums.of, np.arange(len(rest) + 1))
+    for rows in layers.linked:
+        terms = np.concatenate([np.arange(first[row], first[row + 1]) for row in rows])
+        mine, place = np.unique(layers.number[terms], return_inverse=True)
+        holds = np.zeros((len(rows), len(mine)))
+        np.add.at(holds, (np.searchsorted(rows, sums.of[terms]), place), sums.count[terms])
+        before = state.deviation_s[mine] ** 2
+        covered = (holds * before) @ holds.T + np.diag(variance[rows])
+        covered[np.diag_indices(len(rows))] *= 1 + _SLIGHT  # two sums may say the same
+        gain = np.linalg.solve(covered, holds * before).T
+        found_s = state.expected_s[mine] + gain @ rest[rows]
+        if (found_s >= _LEAST_SHARE * state.expected_s[mine]).all():
+            time_s[mine] = found_s
+            told[mine] = np.clip((gain * holds.T).sum(axis=1), 0.0, 1.0)
+    return time_s, told
 
 
 def _predicted(
@@ -163,46 +247,82 @@ def _predicted(
         return np.asarray(learner.predict(wanted))
 
 
-def _folds(sums: Sums, seed: int) -> np.ndarray:
-    """(n,) fold of each term; terms of one group of sums share it."""
-    _, group = np.unique(sums.group, return_inverse=True)
-    drawn = np.random.default_rng(seed).permutation(int(group.max()) + 1) % _FOLDS
-    return np.asarray(drawn[group][sums.of])
+def _rule(features: np.ndarray) -> np.ndarray:
+    """(rows, 3) what the linear rule of an operation is made of: layers, operations, bytes."""
+    return np.column_stack([np.ones(len(features)), features[:, (_OPS, _BYTES)]])
+
+
+def _start_again(features: np.ndarray, time_s: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """(3,) the linear rule of most layers: those far off it count less from turn to turn.
+
+    An operation may run in several ways, each by a rule of its own; between them no rule is right.
+    Errors are relative to the rule, as noise in what they were relative to would bias it.
+    """
+    now, scale_s, design = weight, time_s, _rule(features)
+    for _ in range(_ROBUST_TURNS):
+        part = now / scale_s
+        found = non_negative(design * part[:, None], time_s * part, "black box")
+        scale_s = np.maximum(design @ found, _SHORTEST_S)
+        off = np.abs(time_s / scale_s - 1)
+        near = max(float(np.median(off)), 1e-3)
+        now = weight * np.sqrt(np.minimum(1.0, near / np.maximum(off, 1e-12)))
+    return found
+
+
+def _off(time_s: np.ndarray, expected_s: np.ndarray, weight: np.ndarray) -> float:
+    """Weighted mean distance of logarithms."""
+    return float(weight @ np.abs(np.log(time_s / expected_s)))
 
 
 def _learn(
-    sums: Sums, start_s: np.ndarray, time_s: np.ndarray, weight: np.ndarray, seed: int
-) -> np.ndarray:
-    """(n,) expected times: what layers of other groups say of this one. Weight 0: not learned.
+    sums: Sums,
+    layers: Layers,
+    start_s: np.ndarray,
+    time_s: np.ndarray,
+    weight: np.ndarray,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(layers,) expected times, what layers of other groups say of this one, and starting times.
 
-    An operation keeps its start where that errs less than what is learned, on groups held out.
+    Layers of weight 0 are not learned from. An operation keeps its start where that errs less than
+    what is learned, on groups held out.
     """
-    ratio = np.log(np.maximum(time_s, _SHORTEST_S) / start_s)
-    fold = _folds(sums, seed)
-    expected_s = start_s.copy()
-    for name in np.unique(sums.operation):
-        mine = sums.operation == name
-        learned = np.zeros(len(ratio))
+    features, operation = sums.features[layers.first], sums.operation[layers.first]
+    time_s = np.maximum(time_s, _SHORTEST_S)
+    drawn = np.random.default_rng(seed).permutation(int(layers.group.max()) + 1) % _FOLDS
+    fold = drawn[layers.group]
+    start_s, expected_s = start_s.copy(), start_s.copy()
+    for name in np.unique(operation):
+        mine = operation == name
+        known = mine & (weight > 0)
+        if known.sum() >= _FEWEST_ROWS:
+            rule = _start_again(features[known], time_s[known], weight[known])
+            again_s = np.maximum(_rule(features[mine]) @ rule, _SHORTEST_S)
+            former = _off(time_s[mine], start_s[mine], weight[mine])
+            if _off(time_s[mine], again_s, weight[mine]) < former:
+                start_s[mine] = again_s
+        ratio, learned = np.log(time_s / start_s), np.zeros(len(time_s))
         for turn in range(_FOLDS):
-            train, test = mine & (fold != turn) & (weight > 0), mine & (fold == turn)
+            train, test = known & (fold != turn), mine & (fold == turn)
             if train.any() and test.any():
-                inputs = (sums.features[train], ratio[train], weight[train], sums.features[test])
+                inputs = (features[train], ratio[train], weight[train], features[test])
                 learned[test] = _predicted(*inputs, seed)
-        off, start_off = np.abs(ratio - learned)[mine], np.abs(ratio)[mine]
-        if weight[mine] @ off < weight[mine] @ start_off:
-            expected_s[mine] = start_s[mine] * np.exp(learned[mine])
-    return expected_s
+        better_s = start_s[mine] * np.exp(learned[mine])
+        start_off = _off(time_s[mine], start_s[mine], weight[mine])
+        worth = _off(time_s[mine], better_s, weight[mine]) < start_off
+        expected_s[mine] = better_s if worth else start_s[mine]
+    return expected_s, start_s
 
 
 def _taus(
-    sums: Sums, expected_s: np.ndarray, time_s: np.ndarray, told: np.ndarray, used: np.ndarray
+    operation: np.ndarray, expected_s: np.ndarray, time_s: np.ndarray, known: np.ndarray
 ) -> dict[str, float]:
-    """Relative standard error of expectations per operation, where measurements can tell it."""
+    """Relative standard error of expectations per operation, where `known` layers can tell it."""
     found = {}
     off = np.abs(np.log(np.maximum(time_s, _SHORTEST_S) / expected_s))
-    for name in np.unique(sums.operation):
-        known = (sums.operation == name) & (told > 0.5) & used[sums.of]
-        tau = 1.48 * float(np.median(off[known])) if known.sum() >= 20 else _TAU_START
+    for name in np.unique(operation):
+        mine = (operation == name) & known
+        tau = 1.48 * float(np.median(off[mine])) if mine.sum() >= 20 else _TAU_START
         found[str(name)] = float(np.clip(tau, _TAU_LEAST, _TAU_MOST))
     return found
 
@@ -217,21 +337,29 @@ def refine(
     chosen = np.ones(len(sums.time_s), dtype=bool) if used is None else used
     if not chosen.any():
         raise FitError("black box: no sums to learn from; legal: at least one")
-    start_s, beside = _start(sums, chosen)
-    expected_s = start_s
-    tau = dict.fromkeys(map(str, np.unique(sums.operation)), _TAU_START)
+    layers = layers_of(sums)
+    number, operation = layers.number, sums.operation[layers.first]
+    held = np.bincount(number, chosen[sums.of], len(layers.first)) > 0
     whole = chosen & (sums.beside[:, 0] > 0)
     divisor = _divisor(sums)
+    short = whole & (sums.time_s <= np.quantile(sums.time_s[whole], 0.25)) if whole.any() else whole
+    start_s, beside = _start(sums, chosen)
+    start_s = start_s[layers.first]
+    expected_s, tau = start_s, dict.fromkeys(map(str, np.unique(operation)), _TAU_START)
     for turn in range(rounds + 1):
-        deviation_s = expected_s * np.array([tau[str(name)] for name in sums.operation])
-        time_s, sigma_s, told = share(sums, expected_s, deviation_s, beside)
+        deviation_s = expected_s * np.array([tau[str(name)] for name in operation])
+        aside_s = _beside_sigma_s(sums, layers, State(expected_s, deviation_s, beside, 0.0), short)
+        state = State(expected_s, deviation_s, beside, aside_s)
+        time_s, told = share(sums, layers, state)
         if turn == rounds:
             break
-        weight = np.where(chosen[sums.of], np.maximum(told, 1e-3), 0.0)
-        expected_s = _learn(sums, start_s, time_s, weight, seed + turn)
-        tau = _taus(sums, expected_s, time_s, told, chosen)
+        weight = np.where(held, np.maximum(told, 1e-3), 0.0)
+        expected_s, start_s = _learn(sums, layers, start_s, time_s, weight, seed + turn)
+        tau = _taus(operation, expected_s, time_s, held & (told > 0.5))
         if whole.any():
-            rest = (sums.time_s - sums.total(expected_s)) / divisor
+            rest = (sums.time_s - sums.total(expected_s[number])) / divisor
             beside = non_negative((sums.beside / divisor[:, None])[whole], rest[whole], "black box")
-    rest = _rest(sums, expected_s, beside) / divisor
-    return Refined(time_s, sigma_s, expected_s, told, beside, tau, rest)
+    rest = _rest(sums, expected_s[number], beside) / divisor
+    sigma_s = deviation_s * np.sqrt(1 - told)
+    terms = (time_s[number], sigma_s[number], expected_s[number], told[number])
+    return Refined(*terms, beside, tau, rest)

@@ -7,6 +7,7 @@ import pytest
 from benchmark.black_box_plan import nest_id, nested_cases
 from benchmark.config import load_platform
 from benchmark.plan import make_case
+from graph_gen.benchmarks import build
 from strata.errors import SchemaError
 
 ROW = {"height": 8, "width": 8, "channels": 16, "filters": 16, "kernel": 3, "kernels": 3}
@@ -21,6 +22,32 @@ def test_every_row_stands_once_per_number_of_kernels_with_its_tags():
         nest_id("convolution", ROW)
     }
     assert all(each.tags == case.tags for each in found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "tags", "mirrored"),
+    [
+        ({"filters": 24}, {}, True),
+        ({}, {}, False),  # equal channels stand in a chain as they are
+        ({"filters": 24, "stride": 2}, {}, False),  # nothing brings the extent back
+        ({"filters": 24, "groups": 8}, {}, True),
+        ({"filters": 8, "groups": 8}, {}, False),  # its mirror image is a depthwise one
+        ({"filters": 24}, {"sweep": "filters", "sweep_group": "g"}, False),
+    ],
+)
+def test_convolutions_of_unequal_channels_are_followed_by_their_mirror_image(
+    changes, tags, mirrored
+):
+    (found,) = nested_cases([make_case("convolution", ROW | changes, tags)], [2])
+    assert ("back" in found.settings) == mirrored
+    graph = build("convolution", found.settings)
+    tails = [layer for layer in graph.layers if layer.name.startswith("tail")]
+    if mirrored:
+        assert len(tails) == 1
+        assert [layer.output_shape[1] for layer in graph.layers if "/" in layer.name] == [
+            *(24, 16, 24, 16)
+        ]
+        assert graph["kernel_1"].inputs == ("back_0/relu",)
 
 
 def test_numbers_beyond_a_benchmarks_limits_are_halved_until_legal():

@@ -146,6 +146,18 @@ def test_a_run_without_nasbench_and_keras_says_so(inputs, networks):
     assert "Not measured in this run: NASBench-101 sample." in text
 
 
+def test_a_device_without_profiler_has_a_report_of_whole_networks(inputs, networks, layers):
+    layers.iloc[:0].to_parquet(inputs["evaluation"] / "layers.parquet")
+    networks[networks["mapping"] == "predicted"].to_parquet(
+        inputs["evaluation"] / "networks.parquet"
+    )
+    write_report(**inputs)
+    text = inputs["output"].with_name("report.md").read_text()
+    assert "Only whole networks were measured." in text
+    assert "MAPE of the network total" in text
+    assert "error/" not in inputs["summary"].read_text()
+
+
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
