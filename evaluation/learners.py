@@ -43,7 +43,7 @@ from strata.layer_models import (
     MixedAnnette,
     Refined,
     Unrolling,
-    mixed_columns,
+    base_and_columns,
     mixed_names,
 )
 
@@ -98,7 +98,7 @@ class TimeRegressor(RegressorMixin, BaseEstimator):
             target = np.clip(reached, MINIMUM_UTILISATION, 1.0)
         else:
             target = np.log(table_times(rows) / self._base_s(matrix))
-        columns = mixed_columns(matrix, self.engine_, names)
+        _, columns = base_and_columns(matrix, self.engine_, names)
         settings = replace(DEFAULT_FOREST, learner=self.learner)
         self.fitted_ = fit_columns(columns, names, target, self.seed, settings, row_weights(rows))
         return self
@@ -108,7 +108,7 @@ class TimeRegressor(RegressorMixin, BaseEstimator):
         matrix, fitted = table_matrix(table), self.fitted_
         if self.base == "utilisation":
             return MixedAnnette(self.refined_, fitted.forest, fitted.feature_names).time_s(matrix)
-        columns = mixed_columns(matrix, self.engine_, fitted.feature_names)
+        _, columns = base_and_columns(matrix, self.engine_, fitted.feature_names)
         return self._base_s(matrix) * np.exp(fitted.forest.predict(columns))
 
     def _base_s(self, matrix: np.ndarray) -> np.ndarray:

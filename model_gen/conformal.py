@@ -8,7 +8,7 @@ import pandas as pd
 from crepes import ConformalRegressor
 
 from model_gen.difficulty_fit import fit_difficulty
-from model_gen.tables import MULTI_LAYER, table_times
+from model_gen.tables import inside_networks, table_times
 from model_gen.validity_fit import RegionFit
 from strata.intervals import LEVELS, Intervals, Widening, Widths, chosen_widths
 from strata.traffic import Trees
@@ -48,9 +48,7 @@ def held_out(
     table: pd.DataFrame, estimated_s: np.ndarray, region: RegionFit | None, seed: int
 ) -> HeldOut:
     """`estimated_s` (rows,) seconds are `LayerFit.held_out_s`."""
-    inside = np.zeros(len(table), dtype=bool)
-    if "benchmark" in table.columns:
-        inside = table["benchmark"].isin(MULTI_LAYER).to_numpy()
+    inside = inside_networks(table)
     with np.errstate(divide="ignore", invalid="ignore"):
         errors = np.log(table_times(table) / estimated_s)
     errors = np.where(np.isfinite(errors), errors, np.nan)

@@ -17,7 +17,7 @@ from model_gen.statistical import (
     ForestSettings,
     has_target,
 )
-from model_gen.tables import MULTI_LAYER, check_table, hashed_share, table_matrix, table_times
+from model_gen.tables import check_table, hashed_share, inside_networks, table_matrix, table_times
 from model_gen.unrolling import UnrollingFit, identified
 from strata.layer_models import KINDS, LayerModel, Mixed, Roofline, Statistical, Unrolling
 
@@ -201,11 +201,7 @@ def _judging(table: pd.DataFrame) -> np.ndarray:
     Networks come first, all of them if they are not too many: intervals of totals want every layer
     of a network.
     """
-    inside = (
-        table["benchmark"].isin(MULTI_LAYER).to_numpy()
-        if "benchmark" in table.columns
-        else np.zeros(len(table), dtype=bool)
-    )
+    inside = inside_networks(table)
     share_inside = min(_MOST_VALIDATED / max(inside.sum(), 1), 1.0)
     left = _MOST_VALIDATED - share_inside * inside.sum()
     share_alone = left / max((~inside).sum(), 1)

@@ -18,7 +18,7 @@ from model_gen.statistical import (
     fit_forest,
     has_target,
 )
-from model_gen.tables import MULTI_LAYER, table_matrix, table_times
+from model_gen.tables import inside_networks, table_matrix, table_times
 from strata.execution import FEATURES, OWN_FEATURES
 from strata.layer_models import (
     KINDS,
@@ -30,7 +30,7 @@ from strata.layer_models import (
     Roofline,
     Statistical,
     Unrolling,
-    mixed_columns,
+    base_and_columns,
     mixed_names,
 )
 
@@ -52,14 +52,7 @@ class Fitted:
 
 def row_weights(table: pd.DataFrame) -> np.ndarray:
     """(rows,) weights: 1 inside networks, _KERNEL_WEIGHT of isolated kernels."""
-    return np.where(_inside(table), 1.0, _KERNEL_WEIGHT)
-
-
-def _inside(table: pd.DataFrame) -> np.ndarray:
-    """(rows,) booleans: rows of multi-layer benchmarks; all where the table does not say."""
-    if "benchmark" not in table.columns:
-        return np.ones(len(table), dtype=bool)
-    return table["benchmark"].isin(MULTI_LAYER).to_numpy()
+    return np.where(inside_networks(table), 1.0, _KERNEL_WEIGHT)
 
 
 def fit_models(
@@ -137,8 +130,8 @@ def _mixed(
     weights = row_weights(rows)
     base = fit_overlap(rows, Refined(peaks.roofline, dimensions), weights)
     matrix, names = table_matrix(rows), mixed_names(base)
-    target = np.log(table_times(rows) / base.time_s(matrix))
-    columns = mixed_columns(matrix, base, names)
+    base_s, columns = base_and_columns(matrix, base, names)
+    target = np.log(table_times(rows) / base_s)
     found = fit_columns(columns, names, target, seed, settings, weights)
     return Mixed(base, peaks.ceiling, found.forest, found.feature_names)
 
@@ -166,7 +159,7 @@ def paper_rows(rows: pd.DataFrame) -> pd.DataFrame:
 
     Where too few are, all isolated kernels; where an operation has no benchmark of its own, all.
     """
-    isolated = rows[~_inside(rows)]
+    isolated = rows[~inside_networks(rows)]
     if "data_set" in rows.columns:
         aligned = isolated[isolated["data_set"] == "aligned"]
         if len(aligned) >= FEWEST_ROWS:

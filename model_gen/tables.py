@@ -31,6 +31,13 @@ OPTIONAL = (
 )
 
 
+def inside_networks(table: pd.DataFrame) -> np.ndarray:
+    """(rows,) booleans: rows of multi-layer benchmarks; all where the table does not say."""
+    if "benchmark" not in table.columns:
+        return np.ones(len(table), dtype=bool)
+    return table["benchmark"].isin(MULTI_LAYER).to_numpy()
+
+
 def hashed_share(text: str) -> float:
     """A number from 0 to 1 that depends on a text alone, evenly spread over texts.
 

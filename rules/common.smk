@@ -51,18 +51,17 @@ def phases_before(number):
     return ["sweeps", "samples", *(f"round{each}" for each in range(1, int(number)))]
 
 
-def rounds_of(wildcards):
-    """How many rounds of added points the platform has."""
+def run_on(wildcards):
+    """The run's configuration as the platform needs it."""
     described = platform_description(wildcards)
-    return load_platform(described).apply(RUN, described).rounds.count
+    return load_platform(described).apply(RUN, described)
 
 
 def measured_shards(wildcards):
     """Shards of everything that is measured on the platform but whole networks."""
-    described = platform_description(wildcards)
-    mapping = load_platform(described).apply(RUN, described).mapping
-    phases = phases_before(rounds_of(wildcards) + 1)
-    if any(mapping.model_dump().values()):
+    run = run_on(wildcards)
+    phases = phases_before(run.rounds.count + 1)
+    if any(run.mapping.model_dump().values()):
         phases.append("mapping")
     return [shard for phase in phases for shard in shards(phase)]
 
@@ -130,8 +129,7 @@ def table_command(wildcards):
 
 def fit_options(wildcards):
     """How the platform's models are fitted, as options of the command."""
-    described = platform_description(wildcards)
-    fit = load_platform(described).apply(RUN, described).fit
+    fit = run_on(wildcards).fit
     return (
         f"--trees {fit.trees} --minimum-leaf {fit.minimum_leaf} --learner {fit.learner}"
     )

@@ -276,8 +276,13 @@ class Overlap:
 
     def time_s(self, matrix: np.ndarray) -> np.ndarray:
         """Seconds, (rows,)."""
-        starts, engine, moved = self.parts(matrix)
-        return np.maximum(starts + overlapped(engine, moved, self.overlap), SHORTEST_S)
+        return self.together_s(*self.parts(matrix))
+
+    def together_s(
+        self, starts_s: np.ndarray, engine_s: np.ndarray, moved_s: np.ndarray
+    ) -> np.ndarray:
+        """Seconds, (rows,), of what `parts` gives."""
+        return np.maximum(starts_s + overlapped(engine_s, moved_s, self.overlap), SHORTEST_S)
 
 
 def overlap_terms(matrix: np.ndarray, refined: Refined) -> np.ndarray:
@@ -337,9 +342,9 @@ class Mixed(_LayerModel):
         return np.maximum(self.utilisation(matrix), MINIMUM_UTILISATION)
 
     def _terms(self, matrix: np.ndarray) -> _Terms:
-        columns = mixed_columns(matrix, self.base, self.feature_names)
+        base_s, columns = base_and_columns(matrix, self.base, self.feature_names)
         learned = np.clip(self.forest.predict(columns), -_LARGEST_RATIO, _LARGEST_RATIO)
-        learned_s = self.base.time_s(matrix) * np.exp(learned)
+        learned_s = base_s * np.exp(learned)
         compute_s, memory_s = _compute_s(matrix, self.ceiling), _memory_s(matrix, self.ceiling)
         # a row without work takes the floor, as under every kind
         works = (compute_s > 0) | (memory_s > 0)
@@ -384,21 +389,23 @@ def mixed_names(base: Overlap) -> tuple[str, ...]:
     return (*FEATURES, *tile_names(base.refined.unrolling), *_DERIVED)
 
 
-def mixed_columns(matrix: np.ndarray, base: Overlap, names: tuple[str, ...]) -> np.ndarray:
-    """(rows, len(names)) columns that the mixed model's trees read."""
+def base_and_columns(
+    matrix: np.ndarray, base: Overlap, names: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Seconds of the base, (rows,), and (rows, len(names)) columns that the trees over it read."""
+    parts = base.parts(matrix)
     steps = tiles(matrix, base.refined.unrolling)
-    everything = np.column_stack([matrix, steps, _derived(matrix, base)])
+    everything = np.column_stack([matrix, steps, _derived(matrix, *parts[1:])])
     known = mixed_names(base)
-    return everything[:, [known.index(name) for name in names]]
+    return base.together_s(*parts), everything[:, [known.index(name) for name in names]]
 
 
-def _derived(matrix: np.ndarray, base: Overlap) -> np.ndarray:
+def _derived(matrix: np.ndarray, engine_s: np.ndarray, moved_s: np.ndarray) -> np.ndarray:
     """(rows, len(_DERIVED)): products that trees find hard, in the units a machine buffers by.
 
     Both sides of the base and their ratio; a row of the input and of the output over all channels,
     pixels of the output, weights of a filter, input and output together.
     """
-    _, engine_s, moved_s = base.parts(matrix)
     ratio = engine_s / np.maximum(moved_s, SHORTEST_S)
     width, channels, output_width, filters, output_height = _select(
         matrix, ("width", "channels", "output_width", "filters", "output_height")

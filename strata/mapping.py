@@ -82,7 +82,7 @@ def fuse(graph: Graph, mapping: MappingModel) -> list[list[Layer]]:
             groups[layer.name] = [layer]
             continue
         best, chosen = 0.5, None
-        for edge in asked_edges(context, layer, groups, mapping.operand_order):
+        for edge in _asked_edges(context, layer, groups, mapping.operand_order):
             if chosen is not None and mapping.operand_order != ORDERS[0]:
                 break
             tree = _tree(mapping.fusion, edge.key)
@@ -99,7 +99,7 @@ def fuse(graph: Graph, mapping: MappingModel) -> list[list[Layer]]:
     return order
 
 
-def asked_edges(
+def _asked_edges(
     context: Context, layer: Layer, groups: Mapping[str, Sequence[Layer]], order: str
 ) -> list[Edge]:
     """The edges over which a layer could join a group, in the order they are asked in."""

@@ -18,7 +18,7 @@ from strata.layer_models import (
     Roofline,
     Statistical,
     Unrolling,
-    mixed_columns,
+    base_and_columns,
     mixed_names,
 )
 
@@ -262,6 +262,7 @@ def test_columns_of_the_mixed_models_trees_by_hand():
         "working_set_elements": 1160,
         "channels_tiles": 1,
     }
-    found = mixed_columns(layer, base, tuple(expected))[0]
+    _, columns = base_and_columns(layer, base, tuple(expected))
+    found = columns[0]
     assert found == pytest.approx(list(expected.values()))
     assert set(expected) <= set(mixed_names(base))
