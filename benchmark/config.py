@@ -123,6 +123,7 @@ class MultiLayer(Section):
     pooled: Count = 0
     moved: Count = 0
     tangles: Count = 0
+    architectures: Count = 0
 
 
 class Rounds(Section):
@@ -199,6 +200,10 @@ class RunConfig(Section):
     mapping: MultiLayer = Field(
         default=MultiLayer(),
         description="networks compiled for what their toolchain fuses; run once, times not used",
+    )
+    calibration: MultiLayer = Field(
+        default=MultiLayer(),
+        description="networks whose totals intervals are calibrated on; nothing is fitted to them",
     )
     rounds: Rounds = Rounds()
     fit: Fit = Fit()
@@ -280,6 +285,7 @@ class PlatformConfig(Section):
         if self.black_box is not None:
             data["rounds"]["count"] = 0  # added points are found from profiles
             data["mapping"] = {}  # and so is what was fused
+            data["calibration"] = {}
         data["fit"] |= self.fit
         return validate(where, RunConfig, data)
 

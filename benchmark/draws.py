@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.config import Sampling
+from graph_gen.architectures import FAMILIES
 from graph_gen.benchmarks import BENCHMARKS
 
 Row = dict[str, Any]
@@ -304,6 +305,10 @@ def _tangles(generator: np.random.Generator, sampling: Sampling) -> Row:
     return {"seed": int(generator.integers(0, 2**31)), "layers": int(generator.integers(8, 33))}
 
 
+def _architectures(generator: np.random.Generator, sampling: Sampling) -> Row:
+    return {"seed": int(generator.integers(0, 2**31)), "family": str(generator.choice(FAMILIES))}
+
+
 DRAWS: dict[str, Callable[[np.random.Generator, Sampling], Row]] = {
     "convolution": _convolution,
     "depthwise_convolution": _depthwise_convolution,
@@ -319,4 +324,5 @@ DRAWS: dict[str, Callable[[np.random.Generator, Sampling], Row]] = {
     "pooled": _pooled,
     "moved": _moved,
     "tangles": _tangles,
+    "architectures": _architectures,
 }

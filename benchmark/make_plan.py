@@ -8,8 +8,8 @@ import typer
 
 from benchmark.black_box_plan import nested_cases
 from benchmark.config import RunConfig, load_config, load_platform, platform_file
-from benchmark.plan import BenchmarkCase, unique, write_plan
-from benchmark.sampling import plan_mapping, plan_samples, read_unrolling
+from benchmark.plan import MAPPING_ONLY, TOTAL_ONLY, BenchmarkCase, unique, write_plan
+from benchmark.sampling import plan_apart, plan_samples, read_unrolling
 from benchmark.sweep import plan_sweeps
 from strata.console import exits_cleanly
 
@@ -30,7 +30,7 @@ def plan_cases(
     Samples know the fitted unrolling if given.
     """
     if phase == Phase.MAPPING:
-        return plan_mapping(config.mapping, config.seed, config.sampling)
+        return plan_apart(config.mapping, MAPPING_ONLY, config.seed, config.sampling)
     cases: list[BenchmarkCase] = []
     if phase != Phase.SAMPLES:
         cases += plan_sweeps({str(name): sweep for name, sweep in config.sweeps.items()})
@@ -43,6 +43,7 @@ def plan_cases(
             config.sampling,
             sizes,
         )
+        cases += plan_apart(config.calibration, TOTAL_ONLY, config.seed, config.sampling)
     return unique(cases)
 
 

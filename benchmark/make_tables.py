@@ -28,7 +28,8 @@ def make_tables(
     layers = sum(map(len, rows.layers.values()))
     typer.echo(
         f"{len(rows.networks)} cases, {layers} executed layers of {len(rows.layers)} types, "
-        f"{len(rows.mapping)} mapping decisions, {len(rows.refusals)} refused"
+        f"{len(rows.mapping)} mapping decisions, {len(rows.calibration)} networks to calibrate on, "
+        f"{len(rows.refusals)} refused"
     )
 
 

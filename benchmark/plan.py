@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 from strata.atomic import replacing
 from strata.errors import ArtefactError, SchemaError
 
-# The tag `purpose` of a case of which only the mapping counts.
+# The tag `purpose` of a case of which only the mapping counts, and of one whose total only does.
 MAPPING_ONLY = "mapping"
+TOTAL_ONLY = "calibration"
 Settings = dict[str, Any]
 Item = TypeVar("Item")
 
@@ -22,7 +23,8 @@ class BenchmarkCase:
 
     `tags` say why it is measured: `sweep` (the feature swept, "" for samples), `sweep_group`
     (cases of one sweep share it), `data_set` (how a sample was drawn), of a round `round` and
-    `reason`, and `purpose` (MAPPING_ONLY: its times are not used).
+    `reason`, and `purpose` (MAPPING_ONLY: its times are
+    not used; TOTAL_ONLY: intervals are calibrated on its total, and nothing is fitted to it).
     """
 
     case_id: str

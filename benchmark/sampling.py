@@ -20,7 +20,7 @@ import numpy as np
 from benchmark import layer_distribution
 from benchmark.config import MultiLayer, Sampling
 from benchmark.draws import DRAWS, Row
-from benchmark.plan import MAPPING_ONLY, BenchmarkCase, make_case
+from benchmark.plan import BenchmarkCase, make_case
 from benchmark.sweep import SWEPT_FEATURE
 from graph_gen.benchmarks import BENCHMARKS, build
 from strata.errors import ArtefactError, SchemaError
@@ -106,7 +106,12 @@ def with_kernels(benchmark: str, row: Row, sampling: Sampling) -> Row | None:
 
 
 def _network(benchmark: str, row: Row, sampling: Sampling) -> Row | None:
-    """The row as drawn; None if the network is above its limit."""
+    """The row as drawn; None if the network is above its limit.
+
+    Networks of published families are as large as their authors made them.
+    """
+    if benchmark == "architectures":
+        return row
     cost = _cost(benchmark, row)
     return row if cost and cost.work.macs <= sampling.network_macs_limit else None
 
@@ -182,15 +187,17 @@ def plan_samples(
     return cases
 
 
-def plan_mapping(networks: MultiLayer, seed: int, sampling: Sampling) -> list[BenchmarkCase]:
-    """Networks of which only the mapping counts, none of them among the samples; tag `purpose`."""
+def plan_apart(
+    networks: MultiLayer, purpose: str, seed: int, sampling: Sampling
+) -> list[BenchmarkCase]:
+    """Networks for one purpose, MAPPING_ONLY or TOTAL_ONLY; none of them is among the samples."""
     cases: list[BenchmarkCase] = []
     for benchmark, count in networks.model_dump().items():
         draw = partial(
-            sample_case, benchmark, seed=seed, sampling=sampling, sizes={}, stream=MAPPING_ONLY
+            sample_case, benchmark, seed=seed, sampling=sampling, sizes={}, stream=purpose
         )
         found = _distinct(draw, count, benchmark)
-        cases += [replace(case, tags=case.tags | {"purpose": MAPPING_ONLY}) for case in found]
+        cases += [replace(case, tags=case.tags | {"purpose": purpose}) for case in found]
     return cases
 
 

@@ -16,9 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark.matcher import EdgeRow, Match, MatchedLayer, match
-from benchmark.plan import MAPPING_ONLY
+from benchmark.plan import MAPPING_ONLY, TOTAL_ONLY
 from benchmark.shards import read_shard
-from model_gen.tables import MULTI_LAYER
 from strata.atomic import replacing
 from strata.edges import EDGE_FEATURES
 from strata.errors import MatchError
@@ -98,6 +97,14 @@ NETWORK_SCHEMA = pa.schema(
         ("bits", _COUNT),
         ("host", _TEXT),
         ("toolchain", _TEXT),
+    ]
+)
+CALIBRATION_SCHEMA = pa.schema(
+    [
+        ("case_id", _TEXT),
+        ("benchmark", _TEXT),
+        ("time_s", _NUMBER),
+        ("other_core_load", _NUMBER),
         ("graph", _TEXT),
     ]
 )
@@ -116,6 +123,7 @@ class Rows:
     mapping: list[dict[str, Any]] = field(default_factory=list)
     placements: list[dict[str, Any]] = field(default_factory=list)
     networks: list[dict[str, Any]] = field(default_factory=list)
+    calibration: list[dict[str, Any]] = field(default_factory=list)
     refusals: list[dict[str, Any]] = field(default_factory=list)
 
     def extend(self, other: "Rows") -> None:
@@ -125,6 +133,7 @@ class Rows:
         self.mapping += other.mapping
         self.placements += other.placements
         self.networks += other.networks
+        self.calibration += other.calibration
         self.refusals += other.refusals
 
 
@@ -214,13 +223,22 @@ def _network_row(
         "bits": profile.bits,
         "host": json.dumps(profile.host, sort_keys=True),
         "toolchain": json.dumps(profile.toolchain, sort_keys=True),
-        # what was asked for: fitting estimates networks that it had held out
-        "graph": _graph_text(graph) if case["benchmark"] in MULTI_LAYER else None,
     }
 
 
-def _graph_text(graph: Graph) -> str:
-    return json.dumps(graph_to_dict(graph), separators=(",", ":"))
+def _calibration_row(record: Mapping[str, Any], graph: Graph, profile: Profile) -> dict[str, Any]:
+    """A network's total, and its graph, which the finished model is asked about."""
+    return {
+        "case_id": record["case"]["case_id"],
+        "benchmark": record["case"]["benchmark"],
+        "time_s": profile.time_s,
+        "other_core_load": record.get("other_core_load"),
+        "graph": json.dumps(graph_to_dict(graph), separators=(",", ":")),
+    }
+
+
+def _purpose(record: Mapping[str, Any]) -> str | None:
+    return record.get("tags", {}).get("purpose")
 
 
 def add_match(
@@ -234,7 +252,7 @@ def add_match(
     rows.mapping += [_edge_row(case, "fusion", row) for row in found.fusions]
     rows.mapping += [_edge_row(case, "insertion", row) for row in found.insertions]
     rows.placements += _placement_rows(case, found)
-    if record.get("tags", {}).get("purpose") == MAPPING_ONLY:
+    if _purpose(record) == MAPPING_ONLY:
         return
     matrix = feature_matrix([layer.executed for layer in found.layers])
     for layer, values in zip(found.layers, matrix, strict=True):
@@ -257,10 +275,14 @@ def add_record(rows: Rows, record: Mapping[str, Any], build: Build, where: str) 
         reason = reason or "only the end-to-end time is known: make_black_box_tables reads it"
     elif profile.refusal is None:
         graph = with_bits(build(case["benchmark"], case["settings"]), profile.bits)
-        try:
-            add_match(rows, record, graph, profile, match(graph, profile))
-        except MatchError as error:
-            reason = str(error)
+        if _purpose(record) == TOTAL_ONLY:
+            if reason is None:
+                rows.calibration.append(_calibration_row(record, graph, profile))
+        else:
+            try:
+                add_match(rows, record, graph, profile, match(graph, profile))
+            except MatchError as error:
+                reason = str(error)
     if reason is not None:
         rows.refusals.append(
             {
@@ -287,7 +309,7 @@ def _write(rows: Iterable[dict[str, Any]], schema: pa.Schema, path: Path) -> Non
 
 def write_tables(rows: Rows, folder: Path) -> None:
     """Write layers/<operation>[@<placement>].parquet, mapping.parquet, placements.parquet,
-    networks.parquet, refusals.parquet.
+    networks.parquet, calibration.parquet, refusals.parquet.
     """
     (folder / "layers").mkdir(parents=True, exist_ok=True)
     for stale in (folder / "layers").glob("*.parquet"):
@@ -297,6 +319,7 @@ def write_tables(rows: Rows, folder: Path) -> None:
     _write(rows.mapping, MAPPING_SCHEMA, folder / "mapping.parquet")
     _write(rows.placements, PLACEMENT_SCHEMA, folder / "placements.parquet")
     _write(rows.networks, NETWORK_SCHEMA, folder / "networks.parquet")
+    _write(rows.calibration, CALIBRATION_SCHEMA, folder / "calibration.parquet")
     _write(rows.refusals, REFUSAL_SCHEMA, folder / "refusals.parquet")
 
 

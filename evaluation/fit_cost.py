@@ -33,7 +33,7 @@ _SMALLEST_SIZE = 16
 _SHAKEN = 0.1
 _TIME_SIGMA = 0.02
 _EVERY_S = 0.2
-_OTHERS = ("mapping", "placements", "networks")
+_OTHERS = ("mapping", "placements", "networks", "calibration")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,8 @@ def grow_tables(tables: Path, folder: Path, rows: int, seed: int = 0) -> dict[st
         measured[path.stem] = len(table)
         grown(table, rows, seed).to_parquet(folder / "layers" / path.name, index=False)
     for name in _OTHERS:
-        copyfile(tables / f"{name}.parquet", folder / f"{name}.parquet")
+        if (table := tables / f"{name}.parquet").exists():  # the last may be missing
+            copyfile(table, folder / table.name)
     return measured
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 
-from graph_gen import cells, tangles
+from graph_gen import architectures, cells, tangles
 from graph_gen.description import Setting, instantiate, parse_description
 from strata.errors import SchemaError, legal
 from strata.graph import Graph
@@ -60,6 +60,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         "stems", None, cells.SETTINGS, lambda row: cells.build({"stages": 1, **row})
     ),
     "tangles": Benchmark("tangles", None, tangles.SETTINGS, tangles.build),
+    "architectures": Benchmark("architectures", None, architectures.SETTINGS, architectures.build),
 }
 
 

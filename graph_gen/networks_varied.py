@@ -76,10 +76,10 @@ def _regnet_block(
     return builder.add(op.Activation("relu"), total, name=f"{name}/relu")
 
 
-def regnet(name: str) -> Graph:
-    """A RegNet of REGNETS on 224 pixels."""
+def regnet(name: str, size: op.Pair = (224, 224)) -> Graph:
+    """A RegNet of REGNETS on images of `size`."""
     depths, widths, group_width = REGNETS[name]
-    builder, image = _image(name)
+    builder, image = _image(name, size)
     features = convolution_unit(builder, image, 32, 3, 2, name="stem")
     for stage, (depth, width) in enumerate(zip(depths, widths, strict=True), 1):
         for block in range(depth):
@@ -132,9 +132,9 @@ def shufflenet_v2(name: str) -> Graph:
     return builder.build()
 
 
-def vovnet(name: str) -> Graph:
-    """A VoVNet of VOVNETS on 224 pixels: one-shot aggregation of five 3x3 convolutions."""
-    builder, features = _image(name)
+def vovnet(name: str, size: op.Pair = (224, 224)) -> Graph:
+    """A VoVNet of VOVNETS on images of `size`: one-shot aggregation of five 3x3 convolutions."""
+    builder, features = _image(name, size)
     for number, (filters, stride) in enumerate(((64, 2), (64, 1), (128, 2)), 1):
         features = convolution_unit(builder, features, filters, 3, stride, name=f"stem{number}")
     for stage, (filters, joined, modules) in enumerate(VOVNETS[name], 2):

@@ -13,17 +13,22 @@ import numpy as np
 import pandas as pd
 import typer
 
+from model_gen.calibration_networks import (
+    WholeNetwork,
+    calibration_networks,
+    calibration_totals,
+)
 from model_gen.conformal import HeldOut
 from model_gen.fusion_decisions import FusionDecision, apply_decisions, read_decisions
-from model_gen.held_out_networks import graphs_known, mapped_totals, multi_layer
 from model_gen.interval_fit import IntervalFit, fit_intervals
 from model_gen.layer_fit import fit_all_layers, refit_mixed, rows_beside, unrolling_of
 from model_gen.learner import Learner
-from model_gen.mapping_model import NetworkTables, fit_mapping_model
+from model_gen.mapping_model import NetworkTables, fit_mapping_model, multi_layer
 from model_gen.network_tables import (
     check_mapping,
     check_networks,
     check_placements,
+    read_calibration,
     read_mapping,
     read_networks,
     read_placements,
@@ -37,7 +42,7 @@ from model_gen.tables import (
     read_table,
     undisturbed,
 )
-from model_gen.total_fit import Total, executed_totals
+from model_gen.total_fit import FEWEST_NETWORKS, Total, executed_totals
 from model_gen.traffic_fit import fit_traffic
 from model_gen.unrolling import UnrollingFit, identified, read_unrolling
 from strata.atomic import replacing
@@ -49,9 +54,9 @@ from strata.layer_models import LayerModel, Roofline
 from strata.platform_model import Header, PlatformModel, save_platform_model
 from strata.validity import Validity, check_model_key
 
-_NO_GRAPHS = (
-    "no graphs in the table (make_tables writes them): intervals of totals come from networks as "
-    "they were executed, and do not know what the mapping gets wrong"
+_NO_CALIBRATION = (
+    "too few networks measured for their totals (key calibration): intervals of totals come from "
+    "random networks as they were executed, and do not know what the mapping gets wrong"
 )
 
 
@@ -108,6 +113,20 @@ def _sound_networks(
     return NetworkTables(mapping, placements, networks), undecided, notes
 
 
+def _whole_networks(
+    calibration: pd.DataFrame | None,
+) -> tuple[Sequence[WholeNetwork], list[str]]:
+    """The networks of a calibration table, and notes."""
+    if calibration is None:
+        return (), [f"networks: {_NO_CALIBRATION}"]
+    kept, disturbed = undisturbed(calibration)
+    notes = [f"calibration networks: {disturbed}"] if disturbed else []
+    found = calibration_networks(kept)
+    if len(found) < FEWEST_NETWORKS:
+        notes.append(f"networks: {_NO_CALIBRATION}")
+    return found, notes
+
+
 def _record(
     header: Mapping[str, Any],
     layer_tables: Mapping[str, pd.DataFrame],
@@ -134,6 +153,7 @@ def _fit_around(
     stack: PlatformModel,
     tables: Mapping[str, pd.DataFrame],
     beside: NetworkTables,
+    calibration: Sequence[WholeNetwork],
     unrolling: Mapping[str, Sequence[UnrollingFit]],
     held_out_s: Mapping[str, np.ndarray],
     settings: ForestSettings,
@@ -150,9 +170,9 @@ def _fit_around(
     def totals_of(
         rows: Mapping[str, HeldOut], intervals: Intervals, validity: Validity
     ) -> list[Total]:
-        if graphs_known(beside.networks, tables):
+        if len(calibration) >= FEWEST_NETWORKS:
             model = replace(stack, intervals=intervals, validity=validity)
-            return mapped_totals(rows, beside, model, seed)
+            return calibration_totals(calibration, model)
         return executed_totals(rows, intervals, multi_layer(beside.networks), stack.overhead)
 
     rooflines = {key: kinds[Roofline.kind].peaks for key, kinds in stack.layer_models.items()}
@@ -168,30 +188,31 @@ def fit_platform(
     header: dict[str, Any],
     settings: ForestSettings = DEFAULT_FOREST,
     decisions: Sequence[FusionDecision] = (),
+    calibration: pd.DataFrame | None = None,
 ) -> tuple[PlatformModel, dict[str, Any]]:
     """The stacked platform model, and a JSON-serialisable report of how it was fitted.
 
     `header` holds the run's own fields of `Header` (platform, run, seed, data_hashes), `decisions`
-    what was measured again of POSSIBLY_FUSED pairs. Raises FitError for tables nothing can be
-    fitted to, before anything is.
+    what was measured again of POSSIBLY_FUSED pairs, `calibration` the networks whose totals
+    intervals stand on. Raises FitError for tables nothing can be fitted to, before anything is.
     """
     seed = header["seed"]
+    whole, disturbed = _whole_networks(calibration)
     tables, notes = _sound_tables(layer_tables, unrolling)
     beside, undecided, more = _sound_networks(mapping_table, placements, networks, decisions)
+    notes += disturbed
     fits = fit_all_layers(tables, unrolling, seed, settings)
     mapping, scores = fit_mapping_model(beside, seed)
     # single-kind graphs tell nothing of what a network costs beside its layers
     overhead = fit_overhead(multi_layer(beside.networks))
     traffic = fit_traffic(tables, int(beside.networks["bits"].iloc[-1]), seed, settings)
     metrics = {key: fit.metrics | traffic.metrics.get(key, {}) for key, fit in fits.items()}
-    if len(multi_layer(beside.networks)) and not graphs_known(beside.networks, tables):
-        more.append(f"networks: {_NO_GRAPHS}")
     notes += [*more, *(note for fit in fits.values() for note in fit.notes), *traffic.notes]
     record = _record(header, layer_tables, beside.networks, metrics, notes)
     models = {key: fit.models for key, fit in fits.items()}
     stack = PlatformModel(record, models, mapping, overhead, traffic.traffic)
     held_out_s = {key: fit.held_out_s for key, fit in fits.items()}
-    around = _fit_around(stack, tables, beside, unrolling, held_out_s, settings)
+    around = _fit_around(stack, tables, beside, whole, unrolling, held_out_s, settings)
     report = {
         "layers": metrics,
         "notes": record.notes,
@@ -251,6 +272,7 @@ def command(
         {"platform": platform, "run": run, "seed": seed, "data_hashes": hashes},
         ForestSettings(trees=trees, minimum_leaf=minimum_leaf, learner=learner),
         read_decisions(decisions) if decisions else (),
+        read_calibration(tables / "calibration.parquet"),
     )
     save_platform_model(model, output)
     with replacing(report) as temporary:

@@ -1,15 +1,15 @@
-"""The whole mapping model of some cases: trees of fusion, insertion and placement, and the memory.
+"""The whole mapping model: trees of fusion, insertion and placement, and the memory.
 
-`model_gen.mapping_fit` and `model_gen.memory_fit` fit the parts; cases can be left out of all.
+`model_gen.mapping_fit` and `model_gen.memory_fit` fit the parts.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from model_gen.mapping_fit import PairScore, fit_mapping, fit_placement
 from model_gen.memory_fit import fit_memory
+from model_gen.tables import MULTI_LAYER
 from strata.mapping import MappingModel
 
 
@@ -21,20 +21,15 @@ class NetworkTables:
     placements: pd.DataFrame
     networks: pd.DataFrame
 
-    def without(self, cases: Collection[str]) -> "NetworkTables":
-        """The rows of all other cases."""
-        every = (self.mapping, self.placements, self.networks)
-        return NetworkTables(*(table[~table["case_id"].isin(cases)] for table in every))
 
-
-def fit_trees(tables: NetworkTables, seed: int) -> tuple[MappingModel, list[PairScore]]:
-    """All trees of the mapping model, and how they do on cases held out of them."""
-    mapping, scores = fit_mapping(tables.mapping, tables.networks, seed)
-    placement, placement_scores = fit_placement(tables.placements, seed)
-    return replace(mapping, placement=placement), [*scores, *placement_scores]
+def multi_layer(networks: pd.DataFrame) -> pd.DataFrame:
+    """The rows of benchmarks whose layers stand as in networks."""
+    return networks[networks["benchmark"].isin(MULTI_LAYER)]
 
 
 def fit_mapping_model(tables: NetworkTables, seed: int) -> tuple[MappingModel, list[PairScore]]:
     """The mapping model, trees and memory, and how its trees do on cases held out of them."""
-    mapping, scores = fit_trees(tables, seed)
-    return replace(mapping, memory=fit_memory(tables.placements)), scores
+    mapping, scores = fit_mapping(tables.mapping, tables.networks, seed)
+    placement, placement_scores = fit_placement(tables.placements, seed)
+    memory = fit_memory(tables.placements)
+    return replace(mapping, placement=placement, memory=memory), [*scores, *placement_scores]

@@ -55,24 +55,26 @@ def check_placements(table: pd.DataFrame, where: str = "placement table") -> pd.
 def check_networks(table: pd.DataFrame, where: str = "networks table") -> pd.DataFrame:
     """The table itself if overheads can be fitted to it: one row per measured graph, at least one.
 
-    FitError as `check_mapping`; times must be finite and above 0, host and toolchain JSON objects,
-    and so must be what a column `graph` holds, which may be missing or empty.
+    FitError as `check_mapping`; times must be finite and above 0, host and toolchain JSON objects.
     """
     texts = ("case_id", "benchmark", "strides_moved", "host", "toolchain")
     _check_columns(table, (*texts, *_NETWORK_NUMBERS), where)
     if table.empty:
         raise FitError(f"{where}: no rows, at least 1 is needed")
-    _check_finite(table, _NETWORK_NUMBERS, where)
-    for name in _NETWORK_NUMBERS:
-        values = table[name].to_numpy(np.float64)
-        bad = np.flatnonzero(values <= 0 if name in _ABOVE_ZERO else values < 0)
-        if bad.size:
-            row, rule = int(bad[0]), "above 0" if name in _ABOVE_ZERO else "at least 0"
-            raise FitError(f"{where}: {name} of row {row} is {values[row]}, must be {rule}")
+    _check_numbers(table, _NETWORK_NUMBERS, where)
     for name in ("host", "toolchain"):
         _check_objects(table[name], name, where)
-    if "graph" in table.columns:
-        _check_objects(table["graph"].dropna(), "graph", where)
+    return table
+
+
+def check_calibration(table: pd.DataFrame, where: str = "calibration table") -> pd.DataFrame:
+    """The table itself if intervals can be calibrated on it; it may have no row.
+
+    FitError as `check_networks`; graphs are looked at by who reads them.
+    """
+    _check_columns(table, ("case_id", "time_s", "graph"), where)
+    _check_there(table, "case_id", where)
+    _check_numbers(table, ("time_s",), where)
     return table
 
 
@@ -89,6 +91,16 @@ def read_placements(path: Path) -> pd.DataFrame:
 def read_networks(path: Path) -> pd.DataFrame:
     """The networks table of a file, checked; ArtefactError if it is unreadable."""
     return check_networks(read_parquet(path, "networks table"), str(path))
+
+
+def read_calibration(path: Path) -> pd.DataFrame | None:
+    """The calibration table of a file, checked; None without the file: not every run has one.
+
+    ArtefactError if it is unreadable.
+    """
+    if not path.exists():
+        return None
+    return check_calibration(read_parquet(path, "calibration table"), str(path))
 
 
 def _check_columns(table: pd.DataFrame, names: Sequence[str], where: str) -> None:
@@ -121,6 +133,17 @@ def _check_finite(table: pd.DataFrame, names: Sequence[str], where: str) -> None
             raise FitError(
                 f"{where}: {name} of row {row} is {table[name].iloc[row]}, not a finite number"
             )
+
+
+def _check_numbers(table: pd.DataFrame, names: Sequence[str], where: str) -> None:
+    """Finite, at least 0, and above 0 where a value must be."""
+    _check_finite(table, names, where)
+    for name in names:
+        values = table[name].to_numpy(np.float64)
+        bad = np.flatnonzero(values <= 0 if name in _ABOVE_ZERO else values < 0)
+        if bad.size:
+            row, rule = int(bad[0]), "above 0" if name in _ABOVE_ZERO else "at least 0"
+            raise FitError(f"{where}: {name} of row {row} is {values[row]}, must be {rule}")
 
 
 def _check_objects(texts: pd.Series, name: str, where: str) -> None:

@@ -12,7 +12,7 @@ from strata.execution import FEATURES
 from strata.profile import MEMORIES
 
 # benchmarks whose layers stand as in networks
-MULTI_LAYER = ("cells", "stems", "convnet", "fcnet", "pooled", "moved", "tangles")
+MULTI_LAYER = ("cells", "stems", "convnet", "fcnet", "pooled", "moved", "tangles", "architectures")
 REQUIRED = ("case_id", *FEATURES, "time_s")
 TRAFFIC = {memory: f"{memory}_bytes" for memory in MEMORIES}
 OPTIONAL = (

@@ -4,6 +4,8 @@ Times follow a rule that the layer models find exactly, so that all there is to 
 which of a network's activations run by themselves.
 """
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +19,7 @@ from strata.builder import GraphBuilder
 from strata.estimate import estimate
 from strata.execution import make_executed
 from strata.graph import Graph
+from strata.graph_json import graph_to_dict
 from strata.profile import ExecutedNode, Profile
 
 BLOCKS, FUSED_SHARE = 22, 0.8
@@ -55,7 +58,7 @@ def measured(graph: Graph, generator: np.random.Generator) -> Profile:
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory):
     generator, rows = np.random.default_rng(0), Rows()
-    for number in range(70):
+    for number in range(30):
         graph = made(generator, number)
         profile = measured(graph, generator)
         record = {"case": {"case_id": f"case{number}", "benchmark": "cells"}}
@@ -64,6 +67,18 @@ def tables(tmp_path_factory):
     write_tables(rows, folder)
     names = ("mapping", "placements", "networks")
     return read_layer_tables(folder), [pd.read_parquet(folder / f"{n}.parquet") for n in names]
+
+
+def calibration(networks: int) -> pd.DataFrame:
+    generator = np.random.default_rng(2)
+    graphs = [made(generator, number) for number in range(networks)]
+    return pd.DataFrame(
+        {
+            "case_id": [f"whole{number}" for number in range(networks)],
+            "time_s": [measured(graph, generator).time_s for graph in graphs],
+            "graph": [json.dumps(graph_to_dict(graph)) for graph in graphs],
+        }
+    )
 
 
 def coverage(model, networks: int) -> float:
@@ -79,11 +94,19 @@ def coverage(model, networks: int) -> float:
 def test_fresh_networks_are_covered_although_their_mapping_is_not_known(tables):
     layers, (mapping, placements, networks) = tables
     forest = ForestSettings(trees=4, learner="forest")
-    model, report = fit_platform(layers, mapping, placements, networks, {}, HEADER, forest)
+    whole = calibration(70)
+    model, report = fit_platform(
+        layers, mapping, placements, networks, {}, HEADER, forest, calibration=whole
+    )
     assert report["intervals"]["networks"] == 70
     assert coverage(model, 200) == pytest.approx(0.9, abs=0.07)
 
-    old = networks.drop(columns="graph")
-    model, report = fit_platform(layers, mapping, placements, old, {}, HEADER, forest)
-    assert any("no graphs in the table" in note for note in report["notes"])
-    assert coverage(model, 100) < 0.5
+
+def test_too_few_networks_to_calibrate_on_are_said_so(tables):
+    layers, (mapping, placements, networks) = tables
+    forest = ForestSettings(trees=4, learner="forest")
+    model, report = fit_platform(
+        layers, mapping, placements, networks, {}, HEADER, forest, calibration=calibration(30)
+    )
+    assert any("do not know what the mapping gets wrong" in note for note in report["notes"])
+    assert model.intervals.network is None  # 30 random networks are too few as well

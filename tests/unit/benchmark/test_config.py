@@ -52,7 +52,7 @@ def test_micro_kernels_are_those_of_the_graph_generator() -> None:
     [
         ("measurement: {repeats: 0}", "'measurement.repeats' is 0", "greater than or equal to 1"),
         ("measurement: {repeat: 3}", "'measurement.repeat' is unknown", "legal: device_share"),
-        ("surprise: 1", "'surprise' is unknown", "legal: evaluation, fit"),
+        ("surprise: 1", "'surprise' is unknown", "legal: calibration, evaluation, fit"),
         ("samples: {convolutions: 3}", "'samples.convolutions'", "'convolution'"),
         ("sampling: {data_set: best}", "'sampling.data_set' is 'best'", "'aligned'"),
         ("evaluation: {networks: [alexnet]}", "'evaluation.networks'", "resnet18"),

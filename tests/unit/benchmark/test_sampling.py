@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.config import MultiLayer, Sampling
+from benchmark.plan import MAPPING_ONLY, TOTAL_ONLY
 from benchmark.sampling import (
     place,
-    plan_mapping,
+    plan_apart,
     plan_samples,
     read_unrolling,
     sample_case,
@@ -44,7 +45,7 @@ def test_every_point_can_be_built_and_depends_on_its_name_only(
         found = kernels(benchmark, case.settings)
         assert len(found) >= case.settings["kernels"]
         assert max(layer.work.macs for layer in found) <= sampling.macs_limit
-    else:
+    elif benchmark != "architectures":  # as large as their authors made them
         assert graph.work.macs <= sampling.network_macs_limit
 
 
@@ -186,11 +187,15 @@ def test_usual_pairs_of_convolution_and_pooling_reach_beyond_row_buffers() -> No
         assert any(row[side] % 4 for row in long)
 
 
-def test_networks_for_the_mapping_are_none_of_the_samples() -> None:
-    counts = MultiLayer(cells=6, tangles=6)
+def test_networks_for_one_purpose_are_used_for_no_other() -> None:
+    counts = MultiLayer(cells=6, tangles=6, architectures=6)
     timed = plan_samples({}, counts, 3, Sampling())
-    mapped = plan_mapping(counts, 3, Sampling())
-    assert Counter(case.benchmark for case in mapped) == {"cells": 6, "tangles": 6}
-    assert not {case.case_id for case in timed} & {case.case_id for case in mapped}
-    assert {case.tags["purpose"] for case in mapped} == {"mapping"}
+    known = {case.case_id for case in timed}
+    for purpose in (MAPPING_ONLY, TOTAL_ONLY):
+        apart = plan_apart(counts, purpose, 3, Sampling())
+        expected = {"cells": 6, "tangles": 6, "architectures": 6}
+        assert Counter(case.benchmark for case in apart) == expected
+        assert not known & {case.case_id for case in apart}
+        assert {case.tags["purpose"] for case in apart} == {purpose}
+        known |= {case.case_id for case in apart}
     assert all("purpose" not in case.tags for case in timed)

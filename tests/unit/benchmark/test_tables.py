@@ -6,6 +6,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from benchmark.plan import TOTAL_ONLY
 from benchmark.shards import read_shard
 from benchmark.tables import read_layer_tables, rows_of_shard, write_tables
 from graph_gen.benchmarks import build
@@ -75,18 +76,38 @@ def test_decisions_networks_and_refusals_have_tables_of_their_own(shard, tmp_pat
     assert json.loads(refused["settings"]) == SETTINGS
 
 
-def test_multi_layer_networks_keep_their_graphs(shard, tmp_path):
-    module, settings = create("null", {}), {"seed": 3, "megamacs": 20.0}
-    graph = build("cells", settings)
-    line = record("cc", module.parse(module.profile(module.compile(graph), 3, 1), graph))
-    line["case"] |= {"benchmark": "cells", "settings": settings}
+def test_of_a_calibration_network_only_its_total_and_its_graph_are_kept(shard, tmp_path):
+    module, settings = create("null", {}), {"seed": 3, "family": "squeezenet"}
+    graph = build("architectures", settings)
+    profile = module.parse(module.profile(module.compile(graph), 3, 1), graph)
+    line = record("cc", profile, {"purpose": TOTAL_ONLY})
+    line["case"] |= {"benchmark": "architectures", "settings": settings}
+    before = rows_of_shard(shard, build)
     with shard.open("a") as lines:
         lines.write(json.dumps(line) + "\n")
-    write_tables(rows_of_shard(shard, build), tmp_path / "tables")
-    kept = pd.read_parquet(tmp_path / "tables/networks.parquet").set_index("case_id")["graph"]
-    assert pd.isna(kept["aa"])  # a kernel
-    found = graph_from_dict(json.loads(kept["cc"]), "here")
+    rows = rows_of_shard(shard, build)
+    write_tables(rows, tmp_path / "tables")
+    (kept,) = pd.read_parquet(tmp_path / "tables/calibration.parquet").to_dict("records")
+    assert (kept["case_id"], kept["time_s"]) == ("cc", profile.time_s)
+    found = graph_from_dict(json.loads(kept["graph"]), "here")
     assert found.layers == with_bits(graph, 32).layers
+    rows.calibration.clear()
+    assert rows == before
+
+
+def test_a_calibration_network_of_unknown_total_is_refused(tmp_path):
+    module, settings = create("null", {}), {"seed": 3, "family": "squeezenet"}
+    graph = build("architectures", settings)
+    profile = module.parse(module.profile(module.compile(graph), 3, 1), graph)
+    untimed = replace(profile.nodes[3], time_s=0.0, timed=False)
+    profile = replace(profile, nodes=(*profile.nodes[:3], untimed, *profile.nodes[4:]))
+    line = record("cc", profile, {"purpose": TOTAL_ONLY})
+    line["case"] |= {"benchmark": "architectures", "settings": settings}
+    path = tmp_path / "shard.jsonl"
+    path.write_text(json.dumps(line) + "\n")
+    rows = rows_of_shard(path, build)
+    assert not rows.calibration
+    assert [row["case_id"] for row in rows.refusals] == ["cc"]
 
 
 def test_tables_of_layer_types_that_are_gone_do_not_stay(shard, tmp_path):

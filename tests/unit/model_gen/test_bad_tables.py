@@ -21,6 +21,7 @@ from strata.edges import EDGE_FEATURES
 from strata.errors import FitError
 from strata.estimate import estimate
 from strata.execution import FEATURES
+from strata.graph_json import graph_to_dict
 from strata.layer_models import KINDS
 from strata.placement import PLACEMENT_FEATURES
 from strata.platform_model import load_platform_model, save_platform_model
@@ -100,6 +101,14 @@ def fit(layers=None, unrolling=None, **tables):
         unrolling or {},
         dict(HEADER),
         SMALL,
+        calibration=given.get("calibration"),
+    )
+
+
+def calibration(rows: int = 3) -> pd.DataFrame:
+    graph = json.dumps(graph_to_dict(probe_graph()))
+    return pd.DataFrame(
+        {"case_id": [f"whole{i}" for i in range(rows)], "time_s": 2e-3, "graph": graph}
     )
 
 
@@ -285,11 +294,16 @@ def test_an_unrolling_of_an_extent_that_is_zero_somewhere_is_refused():
         ("networks", lambda t: t.assign(layers_s=-1.0), "layers_s of row 0 is -1.0"),
         ("networks", lambda t: t.assign(host="no JSON"), "host holds 'no JSON'"),
         ("networks", lambda t: t.assign(toolchain="[]"), "toolchain holds '\\[\\]'"),
-        ("networks", lambda t: t.assign(graph="[]"), "graph holds '\\[\\]'"),
+        ("calibration", lambda t: t.drop(columns="graph"), "calibration table.*graph missing"),
+        ("calibration", lambda t: t.assign(time_s=0.0), "time_s of row 0 is 0.0, must be above 0"),
+        ("calibration", lambda t: t.assign(graph="[]"), "graph of whole0"),
+        ("calibration", lambda t: t.assign(graph="{"), "graph of whole0"),
+        ("calibration", lambda t: t.assign(graph=None), "graph of whole0"),
     ],
 )
 def test_faults_of_the_other_tables_are_refused(table, change, message):
-    sound = {"mapping": mapping, "placements": placements, "networks": networks}[table]()
+    made = (mapping, placements, networks, calibration)
+    sound = {each.__name__: each for each in made}[table]()
     with pytest.raises(FitError, match=message) as caught:
         fit(**{table: change(sound)})
     assert "\n" not in str(caught.value)

@@ -19,8 +19,8 @@ def fit(tmp_path, monkeypatch):
     given = []
 
     def settings_only(*arguments):
-        settings, decisions = arguments[-2:]
-        assert decisions == ()
+        settings, decisions, calibration = arguments[-3:]
+        assert (decisions, calibration) == ((), None)
         given.append(settings)
         raise FitError("enough")
 

@@ -1,0 +1,76 @@
+"""Networks of published families, measured for nothing but their totals: intervals stand on them.
+
+Nothing is fitted to them, so they are estimated as any network that nobody measured: mapped by the
+finished model, which may fuse or place a layer in another way than the platform runs it, and timed
+by the finished layer models. What those errors are on networks that somebody designed is what
+intervals of totals are to say (`graph_gen.architectures`).
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log
+
+import numpy as np
+import pandas as pd
+
+from model_gen.conformal import SPREAD
+from model_gen.network_tables import check_calibration
+from model_gen.total_fit import Total, network_total
+from strata.errors import FitError, StrataError
+from strata.estimate import estimate
+from strata.graph import Graph
+from strata.graph_json import graph_from_dict
+from strata.intervals import LEVELS
+from strata.platform_model import PlatformModel
+
+
+@dataclass(frozen=True, slots=True)
+class WholeNetwork:
+    """A network and how long it took, seconds."""
+
+    graph: Graph
+    time_s: float
+
+
+def calibration_networks(
+    table: pd.DataFrame, where: str = "calibration table"
+) -> tuple[WholeNetwork, ...]:
+    """The networks of a calibration table.
+
+    FitError names a column that is missing, a time that is none, and the case of a graph that is
+    none.
+    """
+    found = []
+    check_calibration(table, where)
+    for row in table.to_dict("records"):
+        of = f"{where}: graph of {row['case_id']}"
+        try:
+            graph = graph_from_dict(json.loads(row["graph"]), of)
+        except (ValueError, TypeError, StrataError) as error:
+            raise FitError(f"{of}: {error}") from None
+        found.append(WholeNetwork(graph, float(row["time_s"])))
+    return tuple(found)
+
+
+def calibration_totals(networks: Sequence[WholeNetwork], model: PlatformModel) -> list[Total]:
+    """Estimated against measured totals; `model` gives all but the intervals of totals.
+
+    Networks with a layer that has no time or no interval are left out.
+    """
+    totals = [_total(network, model) for network in networks]
+    return [total for total in totals if total is not None]
+
+
+def _total(network: WholeNetwork, model: PlatformModel) -> Total | None:
+    found = estimate(network.graph, model, model.intervals.kind)
+    times, spreads = [], []
+    for layer in found.layers:
+        if layer.time_s == 0:
+            continue
+        around = layer.intervals_s.get(LEVELS[SPREAD])
+        if layer.time_s is None or around is None:
+            return None
+        times.append(layer.time_s)
+        spreads.append(log(around[1] / layer.time_s))
+    return network_total(network.time_s, found.overhead_s, np.array(times), np.array(spreads))
