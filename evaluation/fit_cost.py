@@ -89,8 +89,9 @@ def grow_tables(tables: Path, folder: Path, rows: int, seed: int = 0) -> dict[st
         measured[path.stem] = len(table)
         grown(table, rows, seed).to_parquet(folder / "layers" / path.name, index=False)
     for name in _OTHERS:
-        if (table := tables / f"{name}.parquet").exists():  # the last may be missing
-            copyfile(table, folder / table.name)
+        beside = tables / f"{name}.parquet"
+        if beside.exists():  # the last may be missing
+            copyfile(beside, folder / beside.name)
     return measured
 
 

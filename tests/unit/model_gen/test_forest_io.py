@@ -10,6 +10,7 @@ from model_gen.forest_io import (
     forest_from_random_forest,
     forest_from_tree,
 )
+from model_gen.statistical import ForestSettings, bin_edges, fit_columns, make_regressor
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +87,25 @@ def test_boosting_of_equal_targets_is_their_value(data):
     forest = forest_from_boosting(fitted.fit(matrix, np.full(len(matrix), 2.5)))
     forest.check(3)
     assert forest.predict(matrix) == pytest.approx(2.5, abs=1e-9)
+
+
+@pytest.mark.parametrize("rows", [200, 2000])
+def test_bins_of_our_own_give_scikit_learns_trees(rows):
+    generator = np.random.default_rng(3)
+    matrix = generator.lognormal(size=(rows, 3)).astype(np.float32)
+    matrix[:, 2] = generator.integers(0, 5, rows)
+    target = np.log(matrix[:, 0]) + np.sin(3 * matrix[:, 1]) * matrix[:, 2]
+    settings = ForestSettings(learner="boosting", minimum_leaf=5)
+    found = fit_columns(matrix, ("a", "b", "c"), target, 1, settings).forest
+    theirs = make_regressor(settings, ("a", "b", "c"), 1).fit(matrix, target)
+    unseen = np.column_stack([generator.permutation(column) for column in matrix.T])
+    for new in (matrix, unseen, unseen * 3, -unseen):
+        assert np.allclose(found.predict(new), theirs.predict(new), rtol=0, atol=1e-9)
+
+
+def test_bins_lie_between_few_values_and_hold_equal_shares_of_many():
+    assert bin_edges(np.array([4.0, 1.0, 2.0, 1.0])).tolist() == [1.5, 3.0]
+    edges = bin_edges(np.arange(5100.0))
+    assert len(edges) == 254
+    shares = np.bincount(np.searchsorted(edges, np.arange(5100.0)))
+    assert set(shares) <= {19, 20, 21}
