@@ -254,6 +254,9 @@ class PlatformConfig(Section):
     mapping: dict[str, Any] = Field(
         default_factory=dict, description="numbers of networks that are compiled, not timed"
     )
+    calibration: dict[str, Any] = Field(
+        default_factory=dict, description="numbers of networks whose totals alone are used"
+    )
     samples: dict[str, Any] = Field(
         default_factory=dict, description="points instead of `points` times the run's"
     )
@@ -280,6 +283,7 @@ class PlatformConfig(Section):
         data["rounds"]["points"] *= self.points
         data["multi_layer"] |= self.multi_layer
         data["mapping"] |= self.mapping
+        data["calibration"] |= self.calibration
         data["samples"] |= self.samples
         data["rounds"] |= self.rounds
         if self.black_box is not None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
+from strata.blocking import Blocking
 from strata.errors import ArtefactError, StrataError, legal
 from strata.forest import Forest
 from strata.layer_models import (
@@ -37,8 +38,11 @@ def layer_model_to_dict(model: LayerModel, store: Callable[[Forest], str]) -> di
             scales = {
                 each.name: getattr(model.base, each.name)
                 for each in fields(Overlap)
-                if each.name != "refined"
+                if each.name not in ("refined", "blocking", "blocking_s")
             }
+            if model.base.blocking:
+                blocks = asdict(model.base.blocking)
+                scales |= {"blocking": blocks, "blocking_s": model.base.blocking_s}
             below = {"base": {"refined": refined, **scales}, "ceiling": asdict(model.ceiling)}
         case MixedAnnette():
             below = {"refined": layer_model_to_dict(model.refined, store)}
@@ -73,8 +77,17 @@ def _from_dict(data: Any, forests: Mapping[str, Forest]) -> LayerModel:
         return MixedAnnette(_refined(data["refined"], forests), forest, names)
     given = data["base"]
     refined, tile_s = _refined(given["refined"], forests), tuple(given["tile_s"])
-    base = Overlap(**{**given, "refined": refined, "tile_s": tile_s})
+    base = Overlap(**{**given, "refined": refined, "tile_s": tile_s, **_blocks(given)})
     return Mixed(base, _roofline(data["ceiling"]), forest, names)
+
+
+def _blocks(given: Mapping[str, Any]) -> dict[str, Any]:
+    """How layers are cut for an engine of blocks, where the base is one."""
+    if "blocking" not in given:
+        return {}
+    sizes = given["blocking"]
+    blocking = Blocking(**{**sizes, "pass_cycles": tuple(sizes["pass_cycles"])})
+    return {"blocking": blocking, "blocking_s": tuple(given["blocking_s"])}
 
 
 def _refined(data: Any, forests: Mapping[str, Forest]) -> Refined:

@@ -16,6 +16,7 @@ from typing import ClassVar
 import numpy as np
 
 from strata import equations
+from strata.blocking import BLOCK_NAMES, ENGINE_TERMS, START_TERMS, Blocking, block_terms
 from strata.errors import SchemaError, legal
 from strata.execution import FEATURES
 from strata.forest import Forest
@@ -234,6 +235,8 @@ class Overlap:
     do; M the input, output and weight elements over B, each at a rate of its own. `overlap` is p:
     1 where one waits for the other, towards the roofline's maximum as it grows. Every tile of an
     unrolled dimension (equation 4) takes a start of its own. Starts in seconds; scales at least 0.
+    Where a compiler cuts layers for an engine of blocks (`blocking`), `blocking_s` are seconds per
+    unit of its terms: those of START_TERMS are starts, the others belong to C.
     """
 
     refined: Refined
@@ -245,6 +248,8 @@ class Overlap:
     output_scale: float
     weight_scale: float
     overlap: float
+    blocking: Blocking | None = None
+    blocking_s: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         values = self.coefficients
@@ -258,6 +263,11 @@ class Overlap:
                 f"overlap: {len(self.tile_s)} starts of tiles for "
                 f"{len(self.refined.unrolling)} unrolled dimensions"
             )
+        if len(self.blocking_s) != len(_block_names(self.blocking)):
+            raise SchemaError(
+                f"overlap: {len(self.blocking_s)} seconds per term of blocks, must be "
+                f"{len(_block_names(self.blocking))}"
+            )
         if not _is_number(self.overlap) or self.overlap < 1:
             raise SchemaError(f"overlap: p is {self.overlap!r}, must be at least 1")
 
@@ -266,13 +276,19 @@ class Overlap:
         """Starts and scales, in the order of `overlap_terms`."""
         engine = (self.compute_scale, self.absorbed_scale)
         moved = (self.input_scale, self.output_scale, self.weight_scale)
-        return (self.start_s, *self.tile_s, *engine, *moved)
+        starts, blocks = self.blocking_s[: len(START_TERMS)], self.blocking_s[len(START_TERMS) :]
+        return (self.start_s, *self.tile_s, *starts, *blocks, *engine, *moved)
 
-    def parts(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Seconds of all starts, of computing and of moving data, (rows,) each."""
+    def parts(
+        self, matrix: np.ndarray, blocks: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Seconds of all starts, of computing and of moving data, (rows,) each.
+
+        `blocks` are the rows' `block_terms` where they are known already.
+        """
         # row by row alike: a matrix product rounds differently in another batch
-        terms = overlap_terms(matrix, self.refined) * np.array(self.coefficients)
-        return split_terms(terms)
+        terms = overlap_terms(matrix, self.refined, self.blocking, blocks)
+        return split_terms(terms * np.array(self.coefficients), self.blocking)
 
     def time_s(self, matrix: np.ndarray) -> np.ndarray:
         """Seconds, (rows,)."""
@@ -285,8 +301,20 @@ class Overlap:
         return np.maximum(starts_s + overlapped(engine_s, moved_s, self.overlap), SHORTEST_S)
 
 
-def overlap_terms(matrix: np.ndarray, refined: Refined) -> np.ndarray:
-    """(rows, 6 + dimensions): 1, tiles; seconds of compute, absorbed, input, output, weights."""
+def _block_names(blocking: Blocking | None) -> tuple[str, ...]:
+    return (*START_TERMS, *ENGINE_TERMS) if blocking else ()
+
+
+def overlap_terms(
+    matrix: np.ndarray,
+    refined: Refined,
+    blocking: Blocking | None = None,
+    blocks: np.ndarray | None = None,
+) -> np.ndarray:
+    """(rows, 6 + dimensions): 1, tiles; seconds of compute, absorbed, input, output, weights.
+
+    With `blocking`, after the tiles also its START_TERMS and ENGINE_TERMS, of `blocks` if given.
+    """
     roofline = refined.roofline
     compute_s = _compute_s(matrix, roofline, refined.efficiency(matrix))
     outputs = _select(matrix, ("batch", "filters", "output_height", "output_width")).prod(axis=1)
@@ -296,16 +324,22 @@ def overlap_terms(matrix: np.ndarray, refined: Refined) -> np.ndarray:
     moved = _select(matrix, ("input_elements", "output_elements", "weight_elements"))
     steps = tiles(matrix, refined.unrolling)[:, ::2]
     moved_s = moved / (roofline.peak_bytes_per_s or np.inf)
-    return np.column_stack([np.ones(len(matrix)), steps, compute_s, absorbed_s, moved_s])
+    if blocking and blocks is None:
+        blocks = block_terms(matrix, blocking)
+    cut = [] if blocks is None else [blocks[:, : len(_block_names(blocking))]]
+    return np.column_stack([np.ones(len(matrix)), steps, *cut, compute_s, absorbed_s, moved_s])
 
 
-def split_terms(terms: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def split_terms(
+    terms: np.ndarray, blocking: Blocking | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(rows,) sums of what `overlap_terms` names: starts, engine, moved."""
+    engine = 5 + (len(ENGINE_TERMS) if blocking else 0)
 
     def total(columns: np.ndarray) -> np.ndarray:
         return functools.reduce(np.add, columns.T)
 
-    return total(terms[:, :-5]), total(terms[:, -5:-3]), total(terms[:, -3:])
+    return total(terms[:, :-engine]), total(terms[:, -engine:-3]), total(terms[:, -3:])
 
 
 def overlapped(engine_s: np.ndarray, moved_s: np.ndarray, p: float) -> np.ndarray:
@@ -386,16 +420,18 @@ _DERIVED = (
 
 def mixed_names(base: Overlap) -> tuple[str, ...]:
     """What the mixed model's trees may read: features, tiles, and `_derived` columns."""
-    return (*FEATURES, *tile_names(base.refined.unrolling), *_DERIVED)
+    blocks = BLOCK_NAMES if base.blocking else ()
+    return (*FEATURES, *tile_names(base.refined.unrolling), *_DERIVED, *blocks)
 
 
 def base_and_columns(
     matrix: np.ndarray, base: Overlap, names: tuple[str, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Seconds of the base, (rows,), and (rows, len(names)) columns that the trees over it read."""
-    parts = base.parts(matrix)
+    blocks = [block_terms(matrix, base.blocking)] if base.blocking else []
+    parts = base.parts(matrix, *blocks)
     steps = tiles(matrix, base.refined.unrolling)
-    everything = np.column_stack([matrix, steps, _derived(matrix, *parts[1:])])
+    everything = np.column_stack([matrix, steps, _derived(matrix, *parts[1:]), *blocks])
     known = mixed_names(base)
     return base.together_s(*parts), everything[:, [known.index(name) for name in names]]
 

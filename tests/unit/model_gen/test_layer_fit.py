@@ -9,7 +9,7 @@ import pytest
 from model_gen import statistical
 from model_gen.layer_fit import fit_layer_models
 from model_gen.learned import fit_models, paper_rows
-from model_gen.overlap_fit import fit_overlap
+from model_gen.overlap_fit import MYRIAD_X, fit_overlap
 from model_gen.statistical import (
     CANDIDATES,
     LEARNERS,
@@ -20,6 +20,7 @@ from model_gen.statistical import (
 )
 from model_gen.tables import table_matrix
 from model_gen.unrolling import UnrollingFit
+from strata.blocking import ENGINE_TERMS, START_TERMS
 from strata.errors import FitError
 from strata.execution import FEATURES
 from strata.layer_models import KINDS, Overlap, Refined, Roofline, Unrolling
@@ -153,6 +154,46 @@ def test_starts_rates_and_overlap_of_an_engine_come_back(p):
     assert found.start_s == pytest.approx(5e-6, rel=0.02)
     assert found.tile_s == pytest.approx((2e-7,), rel=0.02)
     assert found.overlap == pytest.approx(p, rel=0.1)
+
+
+def convolutions(rows: int = 300) -> pd.DataFrame:
+    """3x3 convolutions of random sizes."""
+    draw = np.random.default_rng(0)
+    values = table(rows)
+    side = draw.integers(3, 200, rows)
+    values = values.assign(
+        height=side, width=side, output_height=side, output_width=side,
+        kernel_height=3, kernel_width=3,
+        channels=draw.integers(2, 600, rows), filters=draw.integers(1, 600, rows),
+    )  # fmt: skip
+    values["macs"] = 9 * side**2 * values["channels"] * values["filters"]
+    values["ops"] = 2 * values["macs"]
+    values["weight_elements"] = 9 * values["channels"] * values["filters"]
+    return values.assign(input_elements=side**2 * values["channels"])
+
+
+def test_an_engine_of_blocks_is_found_where_it_explains_the_times():
+    values, refined = convolutions(), Refined(Roofline(1e12, 1e10, 1e-6))
+    seconds = tuple(1e-9 if name == "block_cycles" else 0.0 for name in START_TERMS + ENGINE_TERMS)
+    truth = Overlap(refined, 5e-6, (), 0.0, 0.0, 1.0, 0.0, 0.0, 2.0, MYRIAD_X, seconds)
+    values["time_s"] = truth.time_s(table_matrix(values))
+    found = fit_overlap(values, refined, np.ones(len(values)))
+    assert found.blocking == MYRIAD_X
+    assert found.time_s(table_matrix(values)) == pytest.approx(values["time_s"], rel=0.02)
+
+
+def test_an_engine_of_blocks_is_left_where_it_explains_nothing():
+    values, refined = convolutions(), Refined(Roofline(1e12, 1e10, 1e-6))
+    truth = Overlap(refined, 5e-6, (), 1.0, 0.0, 1.0, 0.0, 0.0, 2.0)
+    noise = np.random.default_rng(1).normal(0, 0.2, len(values))
+    values["time_s"] = truth.time_s(table_matrix(values)) * np.exp(noise)
+    assert fit_overlap(values, refined, np.ones(len(values))).blocking is None
+    # nor where no window goes over several channels, whatever the times are
+    seconds = tuple(1e-9 for _ in START_TERMS + ENGINE_TERMS)
+    blocks = Overlap(refined, 5e-6, (), 0.0, 0.0, 0.0, 0.0, 0.0, 2.0, MYRIAD_X, seconds)
+    depthwise = values.assign(groups=values["channels"])
+    depthwise["time_s"] = blocks.time_s(table_matrix(depthwise))
+    assert fit_overlap(depthwise, refined, np.ones(len(values))).blocking is None
 
 
 def test_an_engine_learns_from_a_single_layer():

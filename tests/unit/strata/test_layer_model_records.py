@@ -1,10 +1,13 @@
 """Layer models on numbers worked by hand, their parameters' rules, and their JSON form."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from model_gen.overlap_fit import MYRIAD_X
+from strata.blocking import ENGINE_TERMS, START_TERMS
 from strata.errors import ArtefactError, SchemaError
 from strata.execution import FEATURES
 from strata.forest import Forest
@@ -266,3 +269,51 @@ def test_columns_of_the_mixed_models_trees_by_hand():
     found = columns[0]
     assert found == pytest.approx(list(expected.values()))
     assert set(expected) <= set(mixed_names(base))
+
+
+def cut_engine() -> Overlap:
+    """The engine above for layers that are cut into blocks: 2 us a stage, 1 ns a cycle."""
+    seconds = {"stages": 2e-6, "block_cycles": 1e-9}
+    of_blocks = tuple(seconds.get(name, 0.0) for name in (*START_TERMS, *ENGINE_TERMS))
+    return replace(ADDED, blocking=MYRIAD_X, blocking_s=of_blocks)
+
+
+def test_an_engine_of_blocks_takes_time_for_its_stages_and_cycles():
+    layer = rows(
+        {"height": 37, "width": 37, "channels": 48, "filters": 64, "kernel_height": 3}
+        | {"output_height": 37, "output_width": 37, "kernel_width": 3}
+    )
+    base = cut_engine()
+    plain, cut = ADDED.parts(layer), base.parts(layer)
+    assert cut[0] - plain[0] == pytest.approx(2e-6)
+    assert cut[1] - plain[1] == pytest.approx(1e-9 * 119 * 37 * 37)
+    assert cut[2] == plain[2]
+    names = ("stages", "block_channels", "channels")
+    assert set(names) <= set(mixed_names(base))
+    base_s, columns = base_and_columns(layer, base, names)
+    assert columns.tolist() == [[1, 4, 48]]
+    assert base_s == pytest.approx(base.time_s(layer))
+    assert "stages" not in mixed_names(ADDED)
+
+
+def test_an_engine_of_blocks_is_stored_and_read_again():
+    stored: dict[str, Forest] = {}
+
+    def store(forest: Forest) -> str:
+        stored["forest"] = forest
+        return "forest"
+
+    model = replace(MIXED, base=cut_engine(), feature_names=("pass_pixels",))
+    written = json.loads(json.dumps(layer_model_to_dict(model, store)))
+    again = layer_model_from_dict(written, stored, "here")
+    assert isinstance(again, Mixed)
+    assert again.base == model.base
+    # a model without blocks says nothing of them
+    assert "blocking" not in layer_model_to_dict(MIXED, store)["base"]
+
+
+def test_every_term_of_blocks_has_its_seconds():
+    with pytest.raises(SchemaError, match="3 seconds per term of blocks, must be 9"):
+        replace(cut_engine(), blocking_s=(1.0, 1.0, 1.0))
+    with pytest.raises(SchemaError, match="must be 0"):
+        replace(ADDED, blocking_s=(1.0,))

@@ -1,0 +1,389 @@
+"""How a compiler cuts a convolution for an engine that works on blocks of channels.
+
+Such an engine holds some rows of its input and one tile of its output. Its compiler chooses the
+block and cuts channels, width and height so that both fit, at the fewest cycles: two layers that
+look alike may be cut differently and differ in time by a factor. Nothing in that choice needs the
+network: it follows from the layer's own sizes, by the rule that OpenVINO's published compiler for
+the Myriad X follows (release 2021.4, hardware tiling of convolutions). Left out are its exceptions
+for single shapes, merged pooling and paddings that differ at both ends by more than one.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, fields
+from functools import lru_cache
+
+import numpy as np
+
+from strata.errors import SchemaError
+from strata.execution import FEATURES
+
+# Columns of `block_terms`: what a stage takes by itself, and what the engine does.
+START_TERMS = ("stages", "first_bytes", "summed_elements", "copied_elements", "stage_weights")
+ENGINE_TERMS = ("block_cycles", "pass_pixels", "pass_rows", "unblocked_macs")
+# How a layer is cut: for trees to read beside the terms.
+CUT_NAMES = ("block_channels", "channel_parts", "height_parts", "width_parts")
+BLOCK_NAMES = (*START_TERMS, *ENGINE_TERMS, *CUT_NAMES)
+_SIZES = (
+    *("height", "width", "channels", "filters", "output_height", "output_width"),
+    *("kernel_height", "kernel_width", "stride_height", "stride_width", "dilation", "groups"),
+)
+_COLUMNS = [FEATURES.index(name) for name in _SIZES]
+_MOST_TILES = 64  # of an axis: thin tiles that throw most of their outputs away would be endless
+_MEMORY = 100_000  # layers kept: a network's shapes come again and again
+
+
+@dataclass(frozen=True, slots=True)
+class Blocking:
+    """Sizes of the engine and limits of its compiler.
+
+    Blocks of 1, 2, 4, ... input channels, one for each of `pass_cycles`: what an output pixel takes
+    beside a cycle per block and kernel element. `multipliers` over a block are the filters of a
+    pass. `row_memory_bytes` hold kernel + stride + `ahead_rows` rows of all blocks (one more up to
+    `narrow_columns`), each padded to `row_bytes`; `tile_bytes` a tile of the output. A pass takes
+    at most `most_steps` steps (blocks times kernel elements) and `most_channels`; each axis is cut
+    into at most `most_parts`, columns into no less than `fewest_columns`. Tiles wider than
+    `wide_columns` and lower than `wide_rows` are refused.
+    """
+
+    multipliers: int
+    pass_cycles: tuple[int, ...]
+    row_memory_bytes: int
+    tile_bytes: int
+    row_bytes: int
+    value_bytes: int
+    ahead_rows: int
+    narrow_columns: int
+    most_steps: int
+    most_channels: int
+    most_parts: int
+    fewest_columns: int
+    wide_columns: int
+    wide_rows: int
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            numbers = value if isinstance(value, tuple) else (value,)
+            if not numbers or not all(_is_count(number) for number in numbers):
+                raise SchemaError(f"blocking: {each.name} is {value!r}, must be whole and positive")
+            if not isinstance(value, tuple) and value == 0:
+                raise SchemaError(f"blocking: {each.name} is 0, must be at least 1")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def block_terms(matrix: np.ndarray, blocking: Blocking) -> np.ndarray:
+    """(rows, len(BLOCK_NAMES)) of a (rows, len(FEATURES)) matrix, for one image each.
+
+    Stages; bytes of rows that must wait in the engine before its first pixel, once per pass;
+    elements added up over parts of the channels; elements copied to where rows may start; weights
+    read by all stages; cycles per pixel of blocks, passes over pixels and over rows; MACs where the
+    engine cannot do the layer. Then how it is cut, zeros where it is not.
+    """
+    sizes = matrix[:, _COLUMNS].astype(int).tolist()
+    rows = [_layer_terms(blocking, *each) for each in sizes]
+    terms = np.array(rows, dtype=np.float64).reshape(-1, len(BLOCK_NAMES))
+    macs, weights = matrix[:, [FEATURES.index("macs"), FEATURES.index("weight_elements")]].T
+    terms[:, BLOCK_NAMES.index("stage_weights")] *= weights
+    terms[:, BLOCK_NAMES.index("unblocked_macs")] *= macs
+    return terms
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """One axis of a layer: what is read and made, window, and padding before and after."""
+
+    read: int
+    made: int
+    kernel: int
+    stride: int
+    before: int
+    after: int
+
+    def outputs(self, read: int) -> int:
+        """What `read` inputs give; a window that sticks out counts."""
+        return _parts_of(read - self.kernel + self.before + self.after, self.stride) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Tile:
+    """A part of an axis: inputs read, outputs made (those thrown away too), where both begin."""
+
+    read: int
+    made: int
+    read_begin: int
+    made_begin: int
+
+
+def _parts_of(size: int, step: int) -> int:
+    return -(-size // step)
+
+
+def _axis(read: int, made: int, kernel: int, stride: int) -> _Axis:
+    padding = max((made - 1) * stride + kernel - read, 0)
+    return _Axis(read, made, kernel, stride, padding // 2, padding - padding // 2)
+
+
+def _tile(axis: _Axis, begin: int, end: int) -> _Tile:
+    """The tile that makes outputs begin to end. The engine pads every tile as it pads the whole, so
+    inner tiles make outputs at their edges that nobody wants."""
+    first = begin * axis.stride - axis.before
+    last = (end - 1) * axis.stride + axis.kernel - axis.before
+    if first < 0:
+        wasted, first, lead = begin, 0, 0
+    else:
+        lead = first % axis.stride
+        wasted = (lead + axis.before) // axis.stride
+    unused = axis.after - max(last - axis.read, 0)
+    wasted += max(unused // axis.stride, 0)
+    read = lead + min(last, axis.read) - first
+    return _Tile(read, wasted + end - begin, first - lead, begin)
+
+
+def _tiles(axis: _Axis, most: int) -> list[_Tile]:
+    """The axis in tiles of at most `most` outputs; empty where waste leaves nothing of a tile."""
+    if most >= axis.made:
+        return [_Tile(axis.read, axis.made, 0, 0)]
+    tiles: list[_Tile] = []
+    begin = 0
+    while begin < axis.made:
+        end = min(axis.made, begin + most)
+        while end > begin and _tile(axis, begin, end).made > most:
+            end -= 1
+        if end <= begin or len(tiles) == _MOST_TILES:
+            return []
+        tiles.append(_tile(axis, begin, end))
+        begin = end
+    return tiles
+
+
+def _width_tiles(axis: _Axis, parts: int, blocking: Blocking) -> list[_Tile]:
+    """Tiles of the width in so many parts; none where they get too narrow."""
+    read = _parts_of(axis.read, parts)
+    if parts > 1:
+        read = _parts_of(read, axis.stride) * axis.stride
+        if read < blocking.fewest_columns:
+            return []
+    return _tiles(axis, min(axis.made, axis.outputs(read)))
+
+
+def _height_tiles(axis: _Axis, parts: int) -> list[_Tile]:
+    """Tiles of the height in so many parts; none where they get lower than the window."""
+    read = _parts_of(axis.read, parts)
+    if parts > 1:
+        read = _parts_of(read, axis.stride) * axis.stride
+        least = _parts_of(axis.made, parts)
+        if (read - axis.kernel + axis.before + axis.after) // axis.stride + 1 < least:
+            read = (least - 1) * axis.stride + axis.kernel - axis.before - axis.after
+        if read < axis.kernel:
+            return []
+    return _tiles(axis, min(axis.made, axis.outputs(read)))
+
+
+def _row_bytes(columns: int, blocking: Blocking) -> int:
+    """Bytes of a row of one channel with its padding."""
+    used = columns * blocking.value_bytes
+    return _parts_of(used, blocking.row_bytes) * blocking.row_bytes
+
+
+def _first_rows(rows: int, columns: int, kernel: int, stride: int, blocking: Blocking) -> int:
+    """Rows of the input that must wait in the engine's memory."""
+    narrow = columns <= blocking.narrow_columns
+    return min(kernel + stride + blocking.ahead_rows + narrow, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """The block chosen for a tile: its channels, passes over the filters, cycles of all of them."""
+
+    channels: int
+    passes: int
+    cycles: int
+
+
+@lru_cache(_MEMORY)
+def _best_pass(
+    blocking: Blocking,
+    rows: int,
+    columns: int,
+    channels: int,
+    filters: int,
+    kernel: tuple[int, int],
+    stride: int,
+) -> _Pass | None:
+    """The cheapest block whose rows fit, by cycles per pixel, then by passes; None without one."""
+    flat = columns > blocking.wide_columns and 1 < rows < blocking.wide_rows
+    if channels > blocking.most_channels or (flat and channels != 3):
+        return None
+    needed = _first_rows(rows, columns, kernel[0], stride, blocking)
+    row = _row_bytes(columns, blocking)
+    found: list[_Pass] = []
+    for power, extra in enumerate(blocking.pass_cycles):
+        block = 2**power
+        steps = _parts_of(channels, block) * kernel[0] * kernel[1]
+        padded = _parts_of(channels, block) * block
+        fits = needed * padded * row <= blocking.row_memory_bytes
+        if fits and steps <= blocking.most_steps:
+            per_pass = min(max(blocking.multipliers // block, 1), _parts_of(filters, 8) * 8)
+            passes = _parts_of(filters, per_pass)
+            found.append(_Pass(block, passes, passes * (steps + extra)))
+    return min(found, key=lambda each: (each.cycles, each.passes), default=None)
+
+
+@lru_cache(_MEMORY)
+def _layer_terms(
+    blocking: Blocking,
+    height: int,
+    width: int,
+    channels: int,
+    filters: int,
+    output_height: int,
+    output_width: int,
+    kernel_height: int,
+    kernel_width: int,
+    stride: int,
+    stride_width: int,
+    dilation: int,
+    groups: int,
+) -> tuple[float, ...]:
+    """A row of `block_terms`, with 1 in the place of weights and MACs."""
+    groups = max(groups, 1)
+    channels, filters = max(channels // groups, 1), max(filters // groups, 1)
+    rows = _axis(height, output_height, kernel_height, stride)
+    columns = _axis(width, output_width, kernel_width, stride_width)
+    # what makes more than it reads is no convolution
+    small = output_height <= height + kernel_height and output_width <= width + kernel_width
+    known = small and dilation == 1 and stride == stride_width and min(height, width, stride) > 0
+    tiling = _tiling(blocking, rows, columns, channels, filters) if known else None
+    if tiling is None:
+        return tuple(float(name == "unblocked_macs") for name in BLOCK_NAMES)
+    parts, total = tiling.parts, dict.fromkeys(BLOCK_NAMES, 0.0)
+    for stage in tiling.stages:
+        pixels, passes = stage.made_rows * stage.made_columns, stage.block.passes
+        waiting = _first_rows(stage.read_rows, stage.read_columns, kernel_height, stride, blocking)
+        each = {
+            "stages": parts,
+            "first_bytes": passes * channels * waiting * _row_bytes(stage.read_columns, blocking),
+            "summed_elements": parts * filters * pixels if parts > 1 else 0,
+            "copied_elements": stage.copied(filters, channels),
+            "stage_weights": 1 / groups,
+            "block_cycles": parts * stage.block.cycles * pixels,
+            "pass_pixels": parts * passes * pixels,
+            "pass_rows": parts * passes * stage.made_rows,
+        }
+        for name, value in each.items():
+            total[name] += groups * stage.count * value
+    chosen = tiling.stages[0].block.channels, parts, *tiling.cut
+    total.update(zip(CUT_NAMES, map(float, chosen), strict=True))
+    return tuple(total.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """A tile with its block, and how often it comes: inputs read, outputs made, and whether either
+    begins within a row of memory, so that it is copied."""
+
+    read_rows: int
+    made_rows: int
+    read_columns: int
+    made_columns: int
+    read_askew: bool
+    made_askew: bool
+    block: _Pass
+    count: int
+
+    def copied(self, filters: int, channels: int) -> int:
+        """Elements copied to where a row begins, of one such tile."""
+        made = self.made_rows * self.made_columns * filters if self.made_askew else 0
+        return made + (self.read_rows * self.read_columns * channels if self.read_askew else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tiling:
+    """Parts of the channels, the stages of each, and parts of height and width."""
+
+    parts: int
+    stages: list[_Stage]
+    cut: tuple[int, int]
+
+    def cost(self, filters: int, channels: int) -> float:
+        """The compiler's own figure, for parts of so many channels: cycles per pixel of every
+        stage, and elements added up and copied."""
+        total = 0.0
+        for stage in self.stages:
+            padded = _parts_of(channels, stage.block.channels) * stage.block.channels
+            summed = (self.parts - 1) * stage.made_rows * stage.made_columns * filters
+            copied = stage.copied(filters, padded)
+            total += stage.count * (self.parts * stage.block.cycles + summed + copied)
+        return total
+
+
+def _tiling(
+    blocking: Blocking, rows: _Axis, columns: _Axis, channels: int, filters: int
+) -> _Tiling | None:
+    """The cheapest tiling, then the one of fewest parts, of those that for a cut of channels and
+    width have the fewest parts of the height that fit; None where nothing fits.
+    """
+    numbers = range(1, blocking.most_parts + 1)
+    heights = [_different(_height_tiles(rows, number), blocking) for number in numbers]
+    widths = [_different(_width_tiles(columns, number, blocking), blocking) for number in numbers]
+    best: tuple[tuple[float, int], _Tiling] | None = None
+    for parts in numbers:
+        if best is not None and (parts - 1) * rows.made * columns.made * filters >= best[0][0]:
+            break  # adding up alone costs more
+        channels_each = _parts_of(channels, parts)
+        for wide, across in zip(numbers, widths, strict=True):
+            if not across:
+                break
+            for high, down in zip(numbers, heights, strict=True):
+                stages = _stages(blocking, rows, columns, channels_each, filters, down, across)
+                if stages:
+                    cut = sum(down.values()), sum(across.values())
+                    tiling = _Tiling(parts, stages, cut)
+                    order = tiling.cost(filters, channels_each), parts * wide * high
+                    if best is None or order < best[0]:
+                        best = order, tiling
+                    break
+    return None if best is None else best[1]
+
+
+_Extent = tuple[int, int, bool, bool]  # read, made, and whether they begin within a row of memory
+
+
+def _different(tiles: list[_Tile], blocking: Blocking) -> Counter[_Extent]:
+    """How often each extent comes."""
+
+    def askew(begin: int) -> bool:
+        return begin * blocking.value_bytes % blocking.row_bytes != 0
+
+    return Counter(
+        (tile.read, tile.made, askew(tile.read_begin), askew(tile.made_begin)) for tile in tiles
+    )
+
+
+def _stages(
+    blocking: Blocking,
+    rows: _Axis,
+    columns: _Axis,
+    channels: int,
+    filters: int,
+    down: Counter[_Extent],
+    across: Counter[_Extent],
+) -> list[_Stage]:
+    """Each different tile of both axes with its block; none where one does not fit."""
+    kernel = rows.kernel, columns.kernel
+    found = []
+    for (read_rows, made_rows, _, _), high in down.items():
+        for (read_columns, made_columns, read_askew, made_askew), wide in across.items():
+            if _row_bytes(made_columns, blocking) * made_rows * filters > blocking.tile_bytes:
+                return []
+            block = _best_pass(
+                blocking, read_rows, read_columns, channels, filters, kernel, rows.stride
+            )
+            if block is None:
+                return []
+            extent = read_rows, made_rows, read_columns, made_columns, read_askew, made_askew
+            found.append(_Stage(*extent, block, high * wide))
+    return found

@@ -1,0 +1,129 @@
+"""Tilings against plans of the NCS2's compiler, read from its dumps, and by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from model_gen.overlap_fit import MYRIAD_X
+from strata.blocking import BLOCK_NAMES, CUT_NAMES, block_terms
+from strata.errors import SchemaError
+from strata.execution import FEATURES
+
+
+def layer(
+    size: tuple[int, int],
+    channels: int,
+    filters: int,
+    made: tuple[int, int],
+    kernel: int,
+    stride: int = 1,
+    groups: int = 1,
+    dilation: int = 1,
+) -> np.ndarray:
+    """A feature matrix of one convolution: (1, len(FEATURES))."""
+    macs = made[0] * made[1] * filters * channels // groups * kernel**2
+    values = {
+        "batch": 1,
+        "height": size[0],
+        "width": size[1],
+        "channels": channels,
+        "filters": filters,
+        "output_height": made[0],
+        "output_width": made[1],
+        "kernel_height": kernel,
+        "kernel_width": kernel,
+        "stride_height": stride,
+        "stride_width": stride,
+        "dilation": dilation,
+        "groups": groups,
+        "macs": macs,
+        "weight_elements": filters * channels // groups * kernel**2,
+    }
+    return np.array([[values.get(name, 0.0) for name in FEATURES]], dtype=float)
+
+
+def terms(*args, blocking=MYRIAD_X, **kwargs) -> dict[str, float]:
+    found = block_terms(layer(*args, **kwargs), blocking)
+    return dict(zip(BLOCK_NAMES, found[0].tolist(), strict=True))
+
+
+# size, channels, filters, output, kernel, stride, groups; the compiler's stages, cycles times
+# pixels, passes times pixels, passes times rows, block, and parts of channels, height and width
+PLANS = [
+    ((37, 37), 48, 64, (37, 37), 3, 1, 1, (1, 162911, 1369, 37, 4, 1, 1, 1)),
+    ((28, 28), 56, 72, (28, 28), 3, 1, 1, (1, 192864, 2352, 84, 8, 1, 1, 1)),
+    ((77, 77), 32, 16, (77, 77), 1, 1, 1, (1, 112651, 5929, 77, 4, 1, 1, 1)),
+    ((1, 1), 3680, 460, (1, 1), 1, 1, 1, (2, 7470, 30, 30, 8, 2, 1, 1)),
+    ((19, 27), 712, 224, (19, 27), 5, 1, 1, (5, 9192960, 35910, 1330, 16, 5, 1, 1)),
+    ((46, 47), 472, 460, (46, 47), 3, 1, 1, (30, 33486184, 201724, 4292, 16, 2, 15, 1)),
+    ((112, 143), 184, 192, (112, 143), 1, 1, 1, (12, 2738736, 48048, 672, 4, 1, 6, 2)),
+    ((163, 163), 56, 62, (163, 163), 5, 1, 1, (15, 11876292, 61218, 1074, 8, 1, 5, 3)),
+    ((369, 369), 72, 128, (185, 185), 3, 2, 1, (18, 12293380, 71060, 1140, 4, 1, 6, 3)),
+    ((425, 425), 3, 48, (213, 213), 3, 2, 1, (8, 937200, 46860, 220, 4, 1, 8, 1)),
+    ((5, 5), 88, 88, (3, 3), 3, 2, 8, (8, 2664, 72, 24, 8, 1, 1, 1)),
+]
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: str(plan[:7]))
+def test_layers_are_cut_as_the_compiler_cuts_them(plan):
+    size, channels, filters, made, kernel, stride, groups, expected = plan
+    found = terms(size, channels, filters, made, kernel, stride, groups)
+    names = ("stages", "block_cycles", "pass_pixels", "pass_rows", *CUT_NAMES)
+    assert tuple(found[name] for name in names) == expected
+    assert found["unblocked_macs"] == 0
+
+
+def test_terms_of_a_layer_in_one_stage_by_hand():
+    # 48 channels in 12 blocks of 4: 12 * 9 + 11 cycles a pixel, 64 filters at once; 3 + 1 + 2 rows
+    # of 37 values, padded to 80 bytes, of every channel wait before the first pixel
+    found = terms((37, 37), 48, 64, (37, 37), 3)
+    assert found["block_cycles"] == 119 * 37 * 37
+    assert found["first_bytes"] == 48 * 6 * 80
+    assert found["stage_weights"] == 64 * 48 * 9
+    assert found["summed_elements"] == found["copied_elements"] == 0
+
+
+def test_parts_of_the_channels_are_added_up_and_strips_read_all_weights():
+    parts = terms((1, 1), 3680, 460, (1, 1), 1)
+    assert parts["summed_elements"] == 2 * 460
+    assert parts["stage_weights"] == 3680 * 460
+    strips = terms((425, 425), 3, 48, (213, 213), 3, 2)
+    assert strips["stage_weights"] == 8 * 48 * 3 * 9
+    assert terms((163, 163), 56, 62, (163, 163), 5)["copied_elements"] == 969822
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"dilation": 2},
+        {"made": (61, 61)},  # more than it reads
+        {"kernel": 17},  # 289 steps for a single block
+    ],
+)
+def test_what_the_engine_cannot_do_is_left_to_others(what):
+    given = {"size": (30, 30), "channels": 8, "filters": 8, "made": (30, 30), "kernel": 3} | what
+    found = terms(**given)
+    assert found["unblocked_macs"] == layer(**given)[0, FEATURES.index("macs")]
+    assert sum(found.values()) == found["unblocked_macs"]
+
+
+def test_rows_do_not_depend_on_their_neighbours():
+    layers = [layer(*plan[:7]) for plan in PLANS]
+    together = block_terms(np.concatenate(layers), MYRIAD_X)
+    assert np.array_equal(together, np.concatenate([block_terms(one, MYRIAD_X) for one in layers]))
+    assert block_terms(layers[0][:0], MYRIAD_X).shape == (0, len(BLOCK_NAMES))
+
+
+def test_smaller_memories_cut_finer():
+    small = replace(MYRIAD_X, tile_bytes=MYRIAD_X.tile_bytes // 2)
+    args = (56, 56), 64, 256, (56, 56), 3
+    assert terms(*args, blocking=small)["height_parts"] > terms(*args)["height_parts"]
+
+
+@pytest.mark.parametrize(
+    "bad", [{"tile_bytes": 0}, {"multipliers": 2.5}, {"pass_cycles": ()}, {"row_bytes": True}]
+)
+def test_sizes_are_whole_and_positive(bad):
+    with pytest.raises(SchemaError, match=next(iter(bad))):
+        replace(MYRIAD_X, **bad)
