@@ -19,6 +19,7 @@ from benchmark.matcher import EdgeRow, Match, MatchedLayer, match
 from benchmark.plan import MAPPING_ONLY, TOTAL_ONLY
 from benchmark.shards import read_shard
 from strata.atomic import replacing
+from strata.crossings import crossing_bytes
 from strata.edges import EDGE_FEATURES
 from strata.errors import MatchError
 from strata.execution import FEATURES, feature_matrix
@@ -88,6 +89,7 @@ NETWORK_SCHEMA = pa.schema(
         ("executed_layers", _COUNT),
         ("input_bytes", _COUNT),
         ("output_bytes", _COUNT),
+        ("crossing_bytes", _COUNT),
         ("strides_moved", _TEXT),
         ("odd_shapes", _COUNT),
         ("wall_s", _NUMBER),
@@ -214,6 +216,7 @@ def _network_row(
         "executed_layers": len(found.layers),
         "input_bytes": graph.input_bytes,
         "output_bytes": graph.output_bytes,
+        "crossing_bytes": crossing_bytes(graph, [layer.executed for layer in found.layers]),
         "strides_moved": _STRIDES_MOVED[found.strides_moved],
         "odd_shapes": found.odd_shapes,
         "wall_s": record.get("wall_s", 0.0),

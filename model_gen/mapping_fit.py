@@ -127,17 +127,36 @@ def fit_placement(table: pd.DataFrame, seed: int) -> tuple[dict[str, Forest], li
     trees: dict[str, Forest] = {}
     scores: list[PairScore] = []
     for placement in sorted(set(table["placement"]) - {""}):
-        placed = table["placement"] == placement
-        known = table
+        known = [table]
         if placement == "host":  # no memory decides it: a constant column is never split on
-            known = table.assign(**dict.fromkeys(MEMORY_FEATURES, 0.0))
-        everything = _tree(known, placed.to_numpy(), PLACEMENT_FEATURES, seed)
-        trees[placement_key("*", placement)] = everything
-        for operation, rows in known.groupby("operation"):
-            truth = placed[rows.index].to_numpy()
-            key = placement_key(str(operation), placement)
-            trees[key] = _tree(rows, truth, PLACEMENT_FEATURES, seed)
-            scores.append(_score("placement", key, rows, truth, PLACEMENT_FEATURES, 0, seed))
+            alone = table.assign(**dict.fromkeys(MEMORY_FEATURES, 0.0))
+            # some toolchains leave to the host what depends on it, others all that follows
+            known = [alone.assign(earlier_on_host=0.0), alone]
+        found = [_placement_trees(rows, placement, seed) for rows in known]
+        best = min(found, key=lambda each: sum(map(_missed, each[1])))
+        trees |= best[0]
+        scores += best[1]
+    return trees, scores
+
+
+def _missed(score: PairScore) -> int:
+    """Held-out rows that a tree got wrong."""
+    return score.false_positive + score.false_negative
+
+
+def _placement_trees(
+    table: pd.DataFrame, placement: str, seed: int
+) -> tuple[dict[str, Forest], list[PairScore]]:
+    """Trees of one placement by `placement_key`, and their scores."""
+    placed = table["placement"] == placement
+    everything = _tree(table, placed.to_numpy(), PLACEMENT_FEATURES, seed)
+    trees = {placement_key("*", placement): everything}
+    scores = []
+    for operation, rows in table.groupby("operation"):
+        truth = placed[rows.index].to_numpy()
+        key = placement_key(str(operation), placement)
+        trees[key] = _tree(rows, truth, PLACEMENT_FEATURES, seed)
+        scores.append(_score("placement", key, rows, truth, PLACEMENT_FEATURES, 0, seed))
     return trees, scores
 
 

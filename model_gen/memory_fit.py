@@ -2,51 +2,65 @@
 
 Trees that look at one layer cannot follow a memory that fills gaps: after a layer that does not
 fit, a smaller one may. A rule of few numbers can. How layers are stored is a few whole numbers
-(rounding, banks, order), tried in turn; the two sizes of each are searched on ever finer grids.
+(rounding, banks, order), tried in turn; its two sizes are searched on ever finer grids.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from strata.placement import PADDINGS, PLACEMENT_FEATURES, Memory
+from strata.placement import PADDINGS, PLACEMENT_FEATURES, Memory, Stored, taken
 
 _MOST_CASES = 250
-_CAPACITIES, _ACTIVATIONS, _REFINEMENTS = 21, 7, 4
-# what else an array may round up or add, beside the filters it works on at once
-_CHANNEL_PADDINGS, _BYTES_PER_FILTER, _BANKS = (1, 4, 16), (0, 8), (1, 4, 16)
-_DEPTHWISE_BYTES = (2, 3, 4)
+_CAPACITIES, _ACTIVATIONS, _SETS = 21, 7, 21
+# Grids around the best sizes so far reach as far as these shares of them. They end fine: whether a
+# layer of many pieces fits turns on a few bytes, and with it what becomes of all after it.
+_REACHES = (0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4, 3e-5)
+_CAPACITY_MESH, _ACTIVATION_MESH = np.linspace(-1, 1, 7), np.linspace(-2, 2, 7)
+# A rule with so many times the mistakes of the best is given up before all graphs are seen.
+_HOPELESS = 3
+_MOST_ROUNDS = 4
+# How weights may be stored, simplest first, by what only shows together: all rules of the first
+# group are tried, then those of each group beside the best so far. What each stands for: `Memory`.
+_FIRST = {"padding": PADDINGS, "banks": (1, 4, 16), "largest_first": (True, False)}
+_GROUPS: tuple[dict[str, tuple[Any, ...]], ...] = (
+    *({name: values} for name, values in _FIRST.items()),
+    {"bytes_per_filter": (0, 4, 8), "map_biases": (False, True)},
+    {"channel_padding": (1, 4, 16)},
+    {"depthwise_bytes": (1, 2, 3, 4)},
+    {"in_place": (False, True)},
+)
 
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """A graph: its layers' rows, which were fetched, its largest working set in bytes."""
+    """A graph: the rows of its layers on the device, and which were fetched."""
 
     rows: np.ndarray
-    fetched: list[bool]
-    working_set: float
+    fetched: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
-class _Stored:
-    """A graph as a rule stores it: bytes and pieces per layer."""
+class _Sized:
+    """A graph as a rule stores it, whatever its sizes."""
 
-    sizes: list[float]
-    pieces: list[float]
-    case: _Case
+    stored: Stored
+    working_set_bytes: float
+    fetched: np.ndarray
 
 
 def _cases(table: pd.DataFrame) -> list[_Case]:
     """Graphs in which something is fetched, or might be: their weights exceed the least such."""
-    kept = table[(table["weight_bytes_1"] > 0) & (table["placement"] != "host")]
+    table = table[table["placement"] != "host"]
+    kept = table[table["weight_bytes_1"] > 0]
     if kept.empty:
         return []
-    fetched = kept["placement"] == "streamed"
     totals = kept.groupby("case_id")["weight_bytes_1"].sum()
-    concerned = set(kept.loc[fetched, "case_id"])
+    concerned = set(kept.loc[kept["placement"] == "streamed", "case_id"])
     least = totals[list(concerned)].min() if concerned else np.inf
     # those in which something was fetched say most; then those nearest to it
     order = totals[totals >= least].sort_values(ascending=False, kind="stable").index
@@ -54,51 +68,42 @@ def _cases(table: pd.DataFrame) -> list[_Case]:
     return [
         _Case(
             rows[list(PLACEMENT_FEATURES)].to_numpy(np.float64),
-            (rows["placement"] == "streamed").tolist(),
-            float(rows["largest_working_set_bytes"].iloc[0]),
+            (rows["placement"] == "streamed").to_numpy(),
         )
-        for _, rows in kept[kept["case_id"].isin(set(large))].groupby("case_id", sort=False)
+        for _, rows in table[table["case_id"].isin(set(large))].groupby("case_id", sort=False)
     ]
 
 
-def _stored(memory: Memory, cases: Sequence[_Case]) -> list[_Stored]:
-    """The cases as the rule stores them, whatever its capacity."""
-    found = []
-    for case in cases:
-        sizes, pieces = memory.stored(case.rows)
-        found.append(_Stored(sizes.tolist(), pieces.tolist(), case))
-    return found
+def _sized(shape: Memory, cases: Sequence[_Case]) -> list[_Sized]:
+    return [
+        _Sized(shape.stored(case.rows), shape.working_set_bytes(case.rows), case.fetched)
+        for case in cases
+    ]
 
 
-def _mistakes(memory: Memory, stored: Sequence[_Stored]) -> int:
-    """Layers that the rule places otherwise than they were."""
-    return sum(
-        guess != truth
-        for each in stored
-        for guess, truth in zip(
-            memory.fetched(each.sizes, each.pieces, each.case.working_set),
-            each.case.fetched,
-            strict=True,
-        )
-    )
+def _mistakes(
+    rules: Sequence[Memory], graphs: Sequence[_Sized], fewest: float = np.inf
+) -> np.ndarray:
+    """Layers that each rule places otherwise than they were, (rules,). They differ in sizes only.
+
+    Infinite for those given up: far more than `fewest`.
+    """
+    capacities = np.array([rule.capacity_bytes for rule in rules])
+    activations = np.array([rule.activation_bytes for rule in rules])
+    wrong = np.zeros(len(rules))
+    for graph in graphs:
+        hopeful = np.flatnonzero(wrong <= _HOPELESS * fewest)
+        beyond = np.maximum(graph.working_set_bytes - activations[hopeful], 0.0)
+        free = capacities[hopeful] - beyond
+        kept = taken(graph.stored, free, rules[0].banks, rules[0].largest_first)
+        wrong[hopeful] += (kept == graph.fetched).sum(axis=1)
+    return np.where(wrong <= _HOPELESS * fewest, wrong, np.inf)
 
 
-def _best(candidates: Iterable[Memory], stored: Sequence[_Stored]) -> tuple[int, Memory]:
-    """The rule with the fewest mistakes, the first of equals."""
-    return min(((_mistakes(memory, stored), memory) for memory in candidates), key=lambda x: x[0])
-
-
-def _around(memory: Memory, wrong: int, step: float, stored: list[_Stored]) -> tuple[int, Memory]:
-    """The best sizes near those of a rule, on grids of ever finer meshes."""
-    reach = 0.1
-    for _ in range(_REFINEMENTS):
-        if wrong == 0:
-            break
-        around = memory.capacity_bytes * np.linspace(1 - reach, 1 + reach, 9)
-        near = np.maximum(memory.activation_bytes + step * np.linspace(-1, 1, 9), 0.0)
-        wrong, memory = _best([memory, *_rules(memory, around, near)], stored)
-        step, reach = step / 3, reach / 3
-    return wrong, memory
+def _best(rules: Sequence[Memory], graphs: Sequence[_Sized], fewest: float) -> tuple[float, Memory]:
+    """Mistakes of the rule with the fewest, the first of equals, and the rule."""
+    wrong = _mistakes(rules, graphs, fewest)
+    return float(wrong.min()), rules[int(wrong.argmin())]
 
 
 def _rules(shape: Memory, capacities: np.ndarray, sets: np.ndarray) -> list[Memory]:
@@ -109,46 +114,78 @@ def _rules(shape: Memory, capacities: np.ndarray, sets: np.ndarray) -> list[Memo
     ]
 
 
-def _search(shape: Memory, cases: Sequence[_Case]) -> tuple[int, Memory]:
-    """Capacity and working set of rules that store as `shape` does.
+def _sets(graphs: Sequence[_Sized], count: int) -> np.ndarray:
+    """Working sets among those that occurred, (count,) bytes."""
+    return np.quantile([graph.working_set_bytes for graph in graphs], np.linspace(0, 1, count))
 
-    Capacities are tried among the bytes that graphs kept on the chip, working sets among those
-    that occurred.
-    """
-    stored = _stored(shape, cases)
+
+def _anywhere(shape: Memory, graphs: Sequence[_Sized]) -> list[Memory]:
+    """Sizes among those that occurred: bytes that graphs kept on the chip, and working sets."""
     kept = [
-        float(np.array(each.sizes)[~np.array(each.case.fetched)].sum())
-        for each in stored
-        if any(each.case.fetched)
+        float(graph.stored.total_bytes[~graph.fetched].sum())
+        for graph in graphs
+        if graph.fetched.any()
     ]
     capacities = np.quantile(kept, np.linspace(0.4, 1, _CAPACITIES))
-    sets = np.quantile([case.working_set for case in cases], np.linspace(0, 1, _ACTIVATIONS))
-    wrong, best = _best(_rules(shape, capacities, sets), stored)
-    return _around(best, wrong, 0.5 * float(np.ptp(sets)), stored)
+    return _rules(shape, capacities, _sets(graphs, _ACTIVATIONS))
+
+
+def _search(shape: Memory, graphs: Sequence[_Sized], fewest: float) -> tuple[float, Memory]:
+    """The best sizes for a shape, given up as `_mistakes` does.
+
+    From its own, any that occurred, and other working sets with its own capacity (a rough rule may
+    be far off in them, where activations seldom take room), on ever finer grids.
+    """
+    sets = _sets(graphs, _SETS)
+    rules = [
+        shape,
+        *_anywhere(shape, graphs),
+        *_rules(shape, np.array([shape.capacity_bytes]), sets),
+    ]
+    wrong, best = _best(rules, graphs, fewest)
+    for reach in _REACHES:
+        if wrong in (0, np.inf):
+            break
+        capacities = best.capacity_bytes * (1 + reach * _CAPACITY_MESH)
+        near = np.maximum(best.activation_bytes + reach * np.ptp(sets) * _ACTIVATION_MESH, 0.0)
+        rules = [best, *_rules(best, capacities, near)]
+        wrong, best = _best(rules, graphs, min(wrong, fewest))
+    return wrong, best
+
+
+def _shapes(memory: Memory, choices: Mapping[str, Sequence[Any]]) -> list[Memory]:
+    """A rule with every combination of choices but its own."""
+    found = [
+        replace(memory, **dict(zip(choices, values, strict=True)))
+        for values in product(*choices.values())
+    ]
+    return [shape for shape in found if shape != memory]
 
 
 def fit_memory(table: pd.DataFrame) -> Memory | None:
     """The rule with the fewest mistakes on a placement table; None if nothing was ever fetched.
 
-    Order and rounding of filters are tried in all pairs; with the better two, all that else may
-    be stored. Of equals the simplest rule is taken.
+    Order, rounding of filters and banks are tried in all combinations; then, from the best, all
+    that says how weights are stored, until nothing helps. Of equals the simplest rule is taken.
     """
     cases = _cases(table)
-    if not any(any(case.fetched) for case in cases):
+    if not any(case.fetched.any() for case in cases):
         return None
-    shapes = [Memory(0.0, 0.0, padding, first) for padding in PADDINGS for first in (True, False)]
-    found = sorted((_search(shape, cases) for shape in shapes), key=lambda x: x[0])
-    others = product(_CHANNEL_PADDINGS, _BYTES_PER_FILTER, _BANKS)
-    for depth, extra, banks in list(others)[1:]:  # the first is the simple rule itself
-        if found[0][0] == 0:
+    wrong, memory = np.inf, Memory(0.0, 0.0, 0, True)
+    for shape in _shapes(memory, _FIRST):
+        graphs = _sized(shape, cases)
+        fewer, rule = _best(_anywhere(shape, graphs), graphs, wrong)
+        if fewer < wrong:
+            wrong, memory = fewer, rule
+    wrong, memory = _search(memory, _sized(memory, cases), wrong)
+    for _ in range(_MOST_ROUNDS):
+        before = memory
+        for shape in (shape for choices in _GROUPS for shape in _shapes(memory, choices)):
+            if wrong == 0:
+                break
+            fewer, rule = _search(shape, _sized(shape, cases), wrong)
+            if fewer < wrong:
+                wrong, memory = fewer, rule
+        if memory == before:
             break
-        for _, simple in found[:2]:
-            rounded = replace(simple, channel_padding=depth, bytes_per_filter=extra, banks=banks)
-            found.append(_search(rounded, cases))
-    best = min(found, key=lambda x: x[0])
-    for wider in _DEPTHWISE_BYTES:
-        if best[0] == 0:
-            break
-        apart = _search(replace(best[1], depthwise_bytes=wider), cases)
-        best = min(best, apart, key=lambda x: x[0])
-    return best[1]
+    return memory

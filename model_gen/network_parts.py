@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from math import log
 
 from strata.adjustment import OVERHEADS, layer_part
+from strata.crossings import crossing_bytes
 from strata.errors import FitError
 from strata.estimate import Estimate, estimate_executed
 from strata.graph import Graph, with_bits
@@ -50,7 +51,8 @@ def split_estimate(graph: Graph, model: PlatformModel, kind: str = KIND) -> Netw
         part = layer_part(layer.operation, layer.placement, row.bound)
         seconds[part] = seconds.get(part, 0.0) + (row.time_s or 0.0)
     layers = sum(bool(row.time_s) for row in found.layers)
-    amounts = (1, layers, graph.input_bytes, graph.output_bytes)
+    crossing = crossing_bytes(graph, run)
+    amounts = (1, layers, graph.input_bytes, graph.output_bytes, crossing)
     for part, amount in zip(OVERHEADS, amounts, strict=True):
         seconds[part] = getattr(model.overhead, f"{part}_s") * amount
     around = found.interval_s()

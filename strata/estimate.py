@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from strata import operations as op
 from strata.adjustment import adjusted_answers, moved_intervals
 from strata.answers import NO_MODEL, Answer, layer_answers
+from strata.crossings import crossing_bytes
 from strata.errors import SchemaError, legal
 from strata.execution import ExecutedLayer, feature_matrix
 from strata.graph import Graph, with_bits
@@ -183,13 +184,13 @@ def estimate_executed(
     matrix = feature_matrix(run)
     answers = layer_answers(run, matrix, model, kind)
     traffic = model.traffic.layers_bytes(run, matrix)
-    times_s, overhead_s = _times(graph, answers, model.overhead)
+    times_s, overhead_s = _times(graph, run, answers, model.overhead)
     total_s = sum(times_s) + overhead_s
     intervals_s, total_intervals_s = estimated_intervals(answers, matrix, total_s, model, kind)
     if model.adjustment is not None:
         answers = adjusted_answers(run, answers, model.adjustment)
         original_s, original_total_s = times_s, total_s
-        times_s, overhead_s = _times(graph, answers, model.adjustment.overhead(model.overhead))
+        times_s, overhead_s = _times(graph, run, answers, model.adjustment.overhead(model.overhead))
         total_s = sum(times_s) + overhead_s
         factor = model.adjustment.interval_factor
         intervals_s = [
@@ -216,12 +217,16 @@ def estimate_executed(
 
 
 def _times(
-    graph: Graph, answers: Sequence[Answer], overhead: "NetworkOverhead"
+    graph: Graph,
+    run: Sequence[ExecutedLayer],
+    answers: Sequence[Answer],
+    overhead: "NetworkOverhead",
 ) -> tuple[list[float], float]:
     """Seconds of each layer, 0 where none is known, and of what the network costs beside them."""
     times_s = [answer.time_s or 0.0 for answer in answers]
     timed = sum(time_s > 0 for time_s in times_s)
-    return times_s, overhead.time_s(timed, graph.input_bytes, graph.output_bytes)
+    crossing = crossing_bytes(graph, run)
+    return times_s, overhead.time_s(timed, graph.input_bytes, graph.output_bytes, crossing)
 
 
 def check_kind(kind: str) -> None:

@@ -51,14 +51,15 @@ class Graph:
     @property
     def input_bytes(self) -> int:
         """Bytes of all inputs."""
-        return self._bytes(self.inputs)
+        return self.tensor_bytes(self.inputs)
 
     @property
     def output_bytes(self) -> int:
         """Bytes of all outputs."""
-        return self._bytes(self.outputs)
+        return self.tensor_bytes(self.outputs)
 
-    def _bytes(self, names: Iterable[str]) -> int:
+    def tensor_bytes(self, names: Iterable[str]) -> int:
+        """Bytes of what these layers compute."""
         layers = [self[name] for name in names]
         return sum(tensor_bytes(layer.output_shape, layer) for layer in layers)
 

@@ -278,7 +278,10 @@ def _memory(data: Any) -> Memory | None:
         legal_sizes = all(isinstance(size, float) and 0 <= size < inf for size in sizes)
         counts = (memory.padding, memory.channel_padding, memory.banks, memory.depthwise_bytes)
         legal_counts = all(type(count) is int and count >= 1 for count in counts)
-        kinds = isinstance(memory.largest_first, bool) and type(memory.bytes_per_filter) is int
+        flags = (memory.largest_first, memory.map_biases, memory.in_place)
+        kinds = all(isinstance(flag, bool) for flag in flags) and (
+            type(memory.bytes_per_filter) is int
+        )
         if not (legal_sizes and legal_counts and kinds and memory.bytes_per_filter >= 0):
             raise ValueError(f"sizes {sizes}, counts of how weights lie {counts}")
     except (TypeError, ValueError) as error:

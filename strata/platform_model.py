@@ -37,7 +37,7 @@ from strata.traffic import Traffic, traffic_from_dict, traffic_to_dict
 from strata.validity import Validity, check_model_key, validity_from_parts, validity_to_parts
 
 FORMAT = "strata-platform"
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 _HEADER, _ARRAYS = "header.json", "arrays.npz"
 _LARGEST_HEADER, _LARGEST_ARRAYS = 64 * 2**20, 2**30  # bytes; a bundle is meant to stay below 30 MB
 
@@ -46,21 +46,26 @@ _LARGEST_HEADER, _LARGEST_ARRAYS = 64 * 2**20, 2**30  # bytes; a bundle is meant
 class NetworkOverhead:
     """What a network costs beside its layers, in seconds.
 
-    Once, per executed layer, and per byte that enters and leaves the platform.
+    Once, per executed layer, per byte that enters and leaves the platform, and per byte that is
+    handed over inside between the accelerator and its host.
     """
 
     per_network_s: float = 0.0
     per_layer_s: float = 0.0
     per_input_byte_s: float = 0.0
     per_output_byte_s: float = 0.0
+    per_crossing_byte_s: float = 0.0
 
-    def time_s(self, layers: int, input_bytes: int, output_bytes: int) -> float:
-        """Seconds of a network of so many executed layers, inputs and outputs."""
+    def time_s(
+        self, layers: int, input_bytes: int, output_bytes: int, crossing_bytes: int = 0
+    ) -> float:
+        """Seconds of a network of so many executed layers, inputs, outputs and crossings."""
         return (
             self.per_network_s
             + self.per_layer_s * layers
             + self.per_input_byte_s * input_bytes
             + self.per_output_byte_s * output_bytes
+            + self.per_crossing_byte_s * crossing_bytes
         )
 
 

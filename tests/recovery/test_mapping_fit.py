@@ -92,13 +92,20 @@ def test_overhead_per_network_layer_and_byte_is_recovered():
     layer_sum = np.array([1e-3, 2e-3, 5e-3, 1e-2, 1e-3, 4e-3])
     inputs = np.array([3072, 150528, 3072, 268203, 49152, 786432])
     outputs = np.array([10, 1000, 50000, 1000, 65536, 400000])
+    crossing = np.array([0, 0, 40000, 0, 9000, 200000])
     table = pd.DataFrame(
         {
-            "time_s": layer_sum + 3e-5 + 2e-6 * layers + 3e-9 * inputs + 2e-8 * outputs,
+            "time_s": layer_sum
+            + 3e-5
+            + 2e-6 * layers
+            + 3e-9 * inputs
+            + 2e-8 * outputs
+            + 5e-9 * crossing,
             "layers_s": layer_sum,
             "executed_layers": layers,
             "input_bytes": inputs,
             "output_bytes": outputs,
+            "crossing_bytes": crossing,
         }
     )
     overhead = fit_overhead(table)
@@ -106,6 +113,7 @@ def test_overhead_per_network_layer_and_byte_is_recovered():
     assert overhead.per_layer_s == pytest.approx(2e-6)
     assert overhead.per_input_byte_s == pytest.approx(3e-9)
     assert overhead.per_output_byte_s == pytest.approx(2e-8)
+    assert overhead.per_crossing_byte_s == pytest.approx(5e-9)
     assert fit_overhead(table.iloc[:0]).per_network_s == 0.0
     faster = fit_overhead(table.assign(time_s=layer_sum * 0.99))
     assert (faster.per_network_s, faster.per_layer_s) == (0.0, 0.0)  # never below the layers
@@ -129,6 +137,37 @@ def test_a_memory_of_known_size_is_found_from_what_is_streamed():
     assert trees["convolution->streamed"].feature[0] == column
     assert (score.role, score.producer, score.consumer) == ("placement", "convolution", "streamed")
     assert score.true_positive + score.true_negative >= 0.98 * held_out(table["case_id"]).sum()
+
+
+@pytest.mark.parametrize("cause", ["producer_on_host", "earlier_on_host"])
+def test_what_follows_a_layer_of_the_host_is_found(cause):
+    """What depends on a layer of the host is there too, or all that comes after it."""
+    generator = np.random.default_rng(2)
+    earlier = generator.uniform(size=600) < 0.5
+    producer = earlier & (generator.uniform(size=600) < 0.9)  # nearly always both
+    known = {"producer_on_host": producer, "earlier_on_host": earlier}
+    table = placements(np.where(known[cause], "host", ""), **known)
+    trees, (score,) = fit_placement(table.astype(dict.fromkeys(known, float)), seed=0)
+    assert score.false_positive + score.false_negative == 0
+    tests = trees["convolution->host"].feature
+    assert set(tests[tests >= 0]) == {PLACEMENT_FEATURES.index(cause)}
+
+
+def test_whole_factors_of_a_resizing_are_found():
+    """A device that resizes by whole factors up to 8: no threshold on the sizes says so."""
+    generator = np.random.default_rng(3)
+    small = generator.integers(2, 60, 800)
+    large = np.where(
+        generator.uniform(size=800) < 0.5,
+        small * generator.integers(1, 12, 800),
+        3 * small // 2 + 1,
+    )
+    whole = (large % small == 0) & (large // small <= 8)
+    sizes = {"height": small, "output_height": large}
+    scales = {"height_scale": large / small, "scale_remainder": large % small}
+    table = placements(np.where(whole, "", "host"), **sizes, **scales)
+    _, (score,) = fit_placement(table, seed=0)
+    assert score.false_positive + score.false_negative <= 1
 
 
 def test_a_platform_that_places_nothing_gets_no_placement_trees():

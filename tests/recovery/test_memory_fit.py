@@ -8,44 +8,59 @@ from model_gen.memory_fit import fit_memory
 from strata.placement import PLACEMENT_FEATURES, Memory
 
 
-def rows_of(filters, channels, taps, working_set):
-    """Rows of a placement table for layers of one byte per weight."""
+def rows_of(filters, channels, taps, side=8, biased=True):
+    """Rows of a placement table for convolutions of one byte per element over square maps."""
     rows = []
-    for count, depth, side in zip(filters, channels, taps, strict=True):
+    for count, depth, window in zip(filters, channels, taps, strict=True):
         row = dict.fromkeys(PLACEMENT_FEATURES, 0.0)
-        row |= {"filters": count, "channels": depth, "groups": 1, "macs": count * depth}
-        row |= {"kernel_height": side, "kernel_width": side}
-        row |= {"weight_bytes_1": float(count * depth * side * side)}
-        rows.append(row | {"largest_working_set_bytes": working_set})
+        weights = count * depth * window**2
+        row |= {"filters": count, "channels": depth, "groups": 1, "macs": weights * side**2}
+        row |= {"kernel_height": window, "kernel_width": window, "batch": 1}
+        row |= {"output_height": side, "output_width": side}
+        row |= {"weight_bytes_1": float(weights + biased * count)}
+        row |= {"input_elements": depth * side**2, "output_elements": count * side**2}
+        row |= {"bytes": row["weight_bytes_1"] + (depth + count) * side**2}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
-def table(memory, graphs=150, seed=0):
-    """A placement table of networks with up to 12 layers with weights."""
+def pooling(elements):
+    """A row of a layer without weights that reads and writes so many elements."""
+    row = dict.fromkeys(PLACEMENT_FEATURES, 0.0)
+    row |= {"input_elements": elements / 2, "output_elements": elements / 2, "bytes": elements}
+    return pd.DataFrame([row])
+
+
+def drawn(generator):
+    """A network of up to 12 convolutions, and a layer of up to 4 MB of activations."""
+    layers = generator.integers(2, 13)
+    filters = generator.integers(1, 200, layers).astype(float)
+    channels = generator.integers(3, 512, layers).astype(float)
+    taps = generator.choice([1, 3], layers)
+    return pd.concat(
+        [rows_of(filters, channels, taps), pooling(float(generator.integers(0, 4_000_000)))],
+        ignore_index=True,
+    )
+
+
+def table(memory, graphs=150, seed=0, draw=drawn):
+    """A placement table of networks as a memory places them."""
     generator = np.random.default_rng(seed)
     found = []
     for graph in range(graphs):
-        layers = generator.integers(2, 13)
-        filters = 8 * generator.integers(1, 40, layers)
-        channels = generator.integers(3, 512, layers)
-        taps = generator.choice([1, 3], layers)
-        rows = rows_of(filters, channels, taps, float(generator.uniform(0, 4e6)))
-        placed = streamed(memory, rows)
-        found.append(
-            rows.assign(
-                case_id=f"graph {graph}",
-                operation="convolution",
-                placement=np.where(placed, "streamed", ""),
-            )
-        )
+        rows = draw(generator)
+        placed = np.where(streamed(memory, rows), "streamed", "")
+        found.append(rows.assign(case_id=f"{graph}", operation="convolution", placement=placed))
     return pd.concat(found, ignore_index=True)
+
+
+def matrix(rows):
+    return rows[list(PLACEMENT_FEATURES)].to_numpy(float)
 
 
 def streamed(memory, rows):
     """What the rule fetches in every run of one graph."""
-    sizes, pieces = memory.stored(rows[list(PLACEMENT_FEATURES)].to_numpy(float))
-    working_set = rows["largest_working_set_bytes"].iloc[0]
-    return memory.fetched(sizes.tolist(), pieces.tolist(), working_set)
+    return memory.fetched(matrix(rows))
 
 
 def mistakes_share(found, unseen):
@@ -67,11 +82,11 @@ def mistakes_share(found, unseen):
     ],
 )
 def test_size_order_and_padding_are_found(padding, largest_first):
-    truth = Memory(3e6, 2e6, padding, largest_first)
+    truth = Memory(2e6, 2e6, padding, largest_first)
     found = fit_memory(table(truth))
     assert found is not None
     assert (found.padding, found.largest_first) == (padding, largest_first)
-    assert found.capacity_bytes == pytest.approx(3e6, rel=0.1)
+    assert found.capacity_bytes == pytest.approx(2e6, rel=0.05)
     # and it places networks it never saw
     assert mistakes_share(found, table(truth, graphs=60, seed=9)) < 0.06
 
@@ -80,50 +95,93 @@ def test_what_else_is_stored_is_found():
     truth = Memory(2e6, 2e6, 64, True, channel_padding=16, bytes_per_filter=8, banks=16)
     found = fit_memory(table(truth))
     assert found is not None
-    assert mistakes_share(found, table(truth, graphs=60, seed=9)) < 0.04
+    assert (found.channel_padding, found.banks) == (16, 16)
+    assert mistakes_share(found, table(truth, graphs=60, seed=9)) < 0.02
+
+
+def test_whether_layers_of_one_position_store_biases_is_found():
+    def draw(generator):
+        side = int(generator.choice([1, 4]))
+        filters = 64.0 * generator.integers(1, 20, generator.integers(4, 16))
+        channels = generator.integers(4, 64, len(filters)).astype(float)
+        return rows_of(filters, channels, np.ones(len(filters)), side)
+
+    truth = Memory(1e5, 1e6, 64, True, bytes_per_filter=8, map_biases=True)
+    found = fit_memory(table(truth, graphs=80, draw=draw))
+    assert found is not None
+    assert (found.bytes_per_filter, found.map_biases) == (8, True)
+
+
+def test_whether_layers_write_over_what_they_read_is_found():
+    def draw(generator):
+        filters = 64.0 * generator.integers(1, 20, 5)
+        narrow = rows_of(filters, np.full(5, 64.0), np.ones(5), side=1)
+        shape = 64.0 * generator.integers(1, 8, 2)  # inputs and outputs of one large map
+        wide = rows_of(shape[:1], shape[1:], np.ones(1), side=int(generator.integers(20, 80)))
+        return pd.concat([narrow, wide], ignore_index=True)
+
+    truth = Memory(3e5, 5e5, 64, True, in_place=True)
+    found = fit_memory(table(truth, graphs=80, draw=draw))
+    assert found is not None
+    assert found.in_place
+    assert found.activation_bytes == pytest.approx(5e5, rel=0.1)
 
 
 def test_how_far_depthwise_weights_lie_apart_is_found():
-    """Networks of depthwise layers alone: what they take decides what fits."""
-    generator = np.random.default_rng(3)
-    truth, found = Memory(3e5, 2e6, 64, True, depthwise_bytes=3), []
-    for graph in range(80):
-        filters = 8 * generator.integers(20, 300, generator.integers(4, 16)).astype(float)
-        graph_rows = rows_of(filters, filters, np.full(len(filters), 5), 0.0)
-        graph_rows = graph_rows.assign(groups=filters, weight_bytes_1=25.0 * filters)
-        ordinary = rows_of([64.0], [float(generator.integers(200, 900))], [3], 0.0)
-        every = pd.concat([graph_rows, ordinary], ignore_index=True)
-        placed = streamed(truth, every)
-        named = {"case_id": f"graph {graph}", "operation": "depthwise_convolution"}
-        found.append(every.assign(placement=np.where(placed, "streamed", ""), **named))
-    fitted = fit_memory(pd.concat(found, ignore_index=True))
-    assert fitted is not None
-    assert fitted.depthwise_bytes == 3
+    """Networks of depthwise layers and an ordinary one: what they take decides what fits."""
+
+    def draw(generator):
+        filters = 8.0 * generator.integers(20, 300, generator.integers(4, 16))
+        depthwise = rows_of(filters, np.ones(len(filters)), np.full(len(filters), 5))
+        depthwise = depthwise.assign(groups=filters, channels=filters)
+        ordinary = rows_of([64.0], [float(generator.integers(200, 900))], [3])
+        return pd.concat([depthwise, ordinary], ignore_index=True)
+
+    truth = Memory(3e5, 2e6, 64, True, depthwise_bytes=3)
+    found = fit_memory(table(truth, graphs=80, draw=draw))
+    assert found is not None
+    assert found.depthwise_bytes == 3
 
 
-def test_a_layer_of_large_pieces_wants_a_bank_with_room_for_each():
-    memory = Memory(1600.0, 0.0, 64, True, banks=16)
-    # 100 bytes a bank: a piece of 60 leaves no room for a second one beside it
-    assert memory.fetched([960.0], [16.0], 0.0) == [False]
-    assert memory.fetched([1020.0], [17.0], 0.0) == [True]
-    assert Memory(1600.0, 0.0, 64, True).fetched([1020.0], [17.0], 0.0) == [False]
+def stores(memory, rows):
+    """Pieces, bytes of one and bytes beside them of the first layer."""
+    found = memory.stored(matrix(rows))
+    return found.pieces[0], found.piece_bytes[0], found.spread_bytes[0]
 
 
 def test_filters_channels_and_biases_are_stored_rounded_up():
-    rows = rows_of([65], [3], [3], 0.0)[list(PLACEMENT_FEATURES)].to_numpy(float)
-    sizes, pieces = Memory(1.0, 0.0, 64, True, 4, 8).stored(rows)
-    assert sizes[0] == pytest.approx(128 * (9 * 4 + 8))
-    assert pieces[0] == 2 * 9
+    memory, rows = Memory(1.0, 0.0, 64, True, 4, 8), rows_of([65], [3], [3])
+    assert stores(memory, rows) == (2 * 9, 64 * 4, 128 * 8)
+    assert stores(memory, rows_of([65], [3], [3], biased=False)) == (2 * 9, 64 * 4, 0)
+    only_maps = Memory(1.0, 0.0, 64, True, 4, 8, map_biases=True)
+    assert stores(only_maps, rows) == (2 * 9, 64 * 4, 128 * 8)
+    assert stores(only_maps, rows_of([65], [3], [3], side=1)) == (2 * 9, 64 * 4, 0)
 
 
-def test_depthwise_weights_may_lie_apart_and_plain_constants_as_they_are():
+def test_groups_have_blocks_of_their_own():
+    rows = rows_of([96], [8], [3]).assign(groups=3, channels=24)
+    assert stores(Memory(1.0, 0.0, 64, True), rows) == (3 * 9, 64 * 8, 0)
+
+
+def test_depthwise_weights_may_lie_apart_and_constants_in_one_piece():
     memory = Memory(1.0, 0.0, 64, True, 4, 8, depthwise_bytes=3)
-    depthwise = rows_of([65], [65], [3], 0.0).assign(groups=65, weight_bytes_1=65.0 * 9)
-    constants = depthwise.assign(macs=0.0, weight_bytes_1=130.0)
-    rows = pd.concat([depthwise, constants])[list(PLACEMENT_FEATURES)].to_numpy(float)
-    sizes, pieces = memory.stored(rows)
-    assert sizes == pytest.approx([128 * (9 * 3 + 8), 130])
-    assert pieces.tolist() == [2 * 9, 1]
+    depthwise = rows_of([65], [1], [3]).assign(groups=65, channels=65)
+    assert stores(memory, depthwise) == (2, 64 * (9 * 3 + 8), 0)
+    assert stores(memory, depthwise.assign(macs=0, weight_bytes_1=130)) == (1, 192, 0)
+
+
+def test_a_recurrent_layer_stores_all_that_it_multiplies_with():
+    # 20 steps of 100 features into 64 hidden elements: 4 gates read both
+    rows = rows_of([64], [100], [1], side=1)
+    rows = rows.assign(output_height=20, macs=20 * 4 * 64 * 164, weight_bytes_1=4 * 64 * 165)
+    assert stores(Memory(1.0, 0.0, 64, True), rows) == (1, 64 * 4 * 164, 0)
+
+
+def test_working_sets_by_hand():
+    rows = pd.concat([rows_of([32], [8], [1]), pooling(1000.0)], ignore_index=True)
+    assert Memory(1.0, 0.0, 1, True).working_set_bytes(matrix(rows)) == 40 * 64
+    assert Memory(1.0, 0.0, 1, True, in_place=True).working_set_bytes(matrix(rows)) == 32 * 64
+    assert Memory(1.0, 0.0, 1, True).working_set_bytes(matrix(rows[:0])) == 0
 
 
 def test_where_nothing_is_fetched_there_is_no_rule():

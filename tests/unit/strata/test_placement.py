@@ -7,7 +7,15 @@ from strata.builder import GraphBuilder
 from strata.execution import make_executed
 from strata.forest import Forest
 from strata.mapping import MappingModel, apply_mapping
-from strata.placement import PLACEMENT_FEATURES, Memory, Surroundings, place
+from strata.placement import (
+    PLACEMENT_FEATURES,
+    SCALE_FEATURES,
+    Memory,
+    Stored,
+    Surroundings,
+    place,
+    taken,
+)
 
 
 def split(name, threshold, below, above):
@@ -56,7 +64,17 @@ def test_surroundings_by_hand():
     assert rows["second"]["weight_bytes_64"] == 4 * weights["second"]
     assert rows["second"]["largest_working_set_bytes"] == 4 * 64 * (8 + 16)
     assert [rows[n]["producer_on_host"] for n in ("odd", "second", "beside")] == [0, 1, 0]
+    assert [rows["first"][n] for n in SCALE_FEATURES] == [1, 1, 0]
     assert [rows[n]["earlier_on_host"] for n in ("odd", "second", "beside")] == [0, 1, 1]
+
+
+def test_a_resizing_says_by_what_it_grows_and_what_is_left():
+    builder = GraphBuilder("net")
+    source = builder.input(1, 4, 8, 6, name="in")
+    builder.add(op.Resize("nearest", (16, 15)), source, name="larger")
+    layers = executed(builder.build())
+    row = dict(zip(PLACEMENT_FEATURES, Surroundings(layers).row(layers[0]), strict=True))
+    assert [row[name] for name in SCALE_FEATURES] == [2, 2.5, 3]
 
 
 def test_what_follows_a_layer_of_the_host_can_be_placed_there_too():
@@ -86,16 +104,49 @@ def test_without_trees_nothing_is_placed():
     assert {layer.placement for layer in layers} == {""}
 
 
+def kept(sizes, capacity, banks=1, largest_first=True, spread=0.0):
+    """Which layers a memory keeps; `sizes` are pieces and bytes of one."""
+    pieces, piece_bytes = np.array(sizes, dtype=float).T
+    stored = Stored(pieces, piece_bytes, np.full(len(sizes), spread))
+    return taken(stored, np.array([capacity]), banks, largest_first)[0].tolist()
+
+
 def test_a_memory_serves_the_largest_first_and_fills_gaps():
-    memory = Memory(100.0, 50.0, 1, largest_first=True)
-    # 60 fits, 50 does not, 30 and 10 fill what is left, 5 does not
-    assert memory.fetched([10, 50, 60, 30, 5], [1] * 5, 0) == [False, True, False, False, True]
+    layers = [(1, 10), (1, 50), (1, 60), (1, 30), (1, 5), (0, 7)]
+    # 60 fits, 50 does not, 30 and 10 fill what is left, 5 does not; 7 are no weights
+    assert kept(layers, 100.0) == [True, False, True, True, False, True]
     # in their order: 10, 50, then 60 does not fit, 30 does, 5 does
-    in_order = Memory(100.0, 50.0, 1, largest_first=False)
-    assert in_order.fetched([10, 50, 60, 30, 5], [1] * 5, 0) == [False, False, True, False, False]
-    # a working set of 70 takes 20 from the weights
-    assert memory.fetched([60, 30], [1, 1], 70) == [False, True]
-    assert memory.fetched([0, 0], [1, 1], 1e9) == [False, False]
+    in_order = kept(layers, 100.0, largest_first=False)
+    assert in_order == [True, True, False, True, True, True]
+    assert kept([(1, 10)], -5.0) == [False]
+
+
+def test_a_piece_lies_in_one_bank():
+    # 100 bytes a bank: a piece of 60 leaves no room for a second one beside it
+    assert kept([(16, 60)], 1600.0, banks=16) == [True]
+    assert kept([(17, 60)], 1600.0, banks=16) == [False]
+    assert kept([(17, 60)], 1600.0) == [True]
+    # what is spread takes 41 of every bank
+    assert kept([(16, 60)], 1600.0, banks=16, spread=16 * 41) == [False]
+
+
+def test_banks_are_filled_evenly_and_what_is_left_goes_to_the_emptiest():
+    # banks of 100: 5 pieces of 30 leave 40 and 70, then 3 pieces of 30 find room for 1 and 2
+    assert kept([(5, 30), (3, 30)], 250.0 - 10, banks=2) == [True, True]
+    assert kept([(5, 30), (4, 30)], 250.0 - 10, banks=2) == [True, False]
+    # 50 in one bank; of 3 pieces of 20 one each, then another into the emptier: 30 and 60 are left
+    layers = [(1, 50), (3, 20), (1, 30), (1, 35)]
+    assert kept(layers, 200.0, banks=2, largest_first=False) == [True, True, True, False]
+
+
+def test_many_memories_at_once_keep_what_each_keeps_alone():
+    generator = np.random.default_rng(1)
+    sizes = np.stack([generator.integers(1, 40, 30), generator.integers(1, 90, 30)], axis=1)
+    stored = Stored(*sizes.astype(float).T, np.full(30, 16.0))
+    capacities = np.linspace(500.0, 9000.0, 7)
+    together = taken(stored, capacities, 4, True)
+    for capacity, row in zip(capacities, together, strict=True):
+        assert row.tolist() == kept(sizes, capacity, banks=4, spread=16.0)
 
 
 def test_the_memorys_rule_takes_the_place_of_trees_for_what_is_streamed():

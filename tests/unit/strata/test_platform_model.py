@@ -185,7 +185,7 @@ def put(*path_and_value):
     ("change", "named"),
     [
         (put("format", "zip"), "format is 'zip', legal: strata-platform"),
-        (put("schema_version", 3), "schema version is 3, legal: 4"),
+        (put("schema_version", 3), "schema version is 3, legal: 5"),
         (put("schema_version", None), "schema version is None"),
         (put("header", []), "header: found list"),
         (put("header", "seed", "x"), "seed: found str, must be int"),
