@@ -18,7 +18,15 @@ from strata.errors import SchemaError
 from strata.execution import FEATURES
 
 # Columns of `block_terms`: what a stage takes by itself, and what the engine does.
-START_TERMS = ("stages", "first_bytes", "summed_elements", "copied_elements", "stage_weights")
+START_TERMS = (
+    "stages",
+    "first_bytes",
+    "far_first_bytes",
+    "far_bytes",
+    "summed_elements",
+    "copied_elements",
+    "stage_weights",
+)
 ENGINE_TERMS = ("block_cycles", "pass_pixels", "pass_rows", "unblocked_macs")
 # How a layer is cut: for trees to read beside the terms.
 CUT_NAMES = ("block_channels", "channel_parts", "height_parts", "width_parts")
@@ -77,18 +85,35 @@ def _is_count(value: object) -> bool:
 def block_terms(matrix: np.ndarray, blocking: Blocking) -> np.ndarray:
     """(rows, len(BLOCK_NAMES)) of a (rows, len(FEATURES)) matrix, for one image each.
 
-    Stages; bytes of rows that must wait in the engine before its first pixel, once per pass;
-    elements added up over parts of the channels; elements copied to where rows may start; weights
-    read by all stages; cycles per pixel of blocks, passes over pixels and over rows; MACs where the
-    engine cannot do the layer. Then how it is cut, zeros where it is not.
+    Stages; bytes of rows that must wait in the engine before its first pixel, once per pass, from
+    its chip or from afar, and all that it reads from afar; elements added up over parts of the
+    channels; elements copied to where rows may start; weights read by all stages; cycles per pixel
+    of blocks, passes over pixels and over rows; MACs where the engine cannot do the layer. Then how
+    it is cut, zeros where it is not. From afar come a network's inputs and what is larger than a
+    tile may be; that others leave no room on the chip is not seen.
     """
     sizes = matrix[:, _COLUMNS].astype(int).tolist()
     rows = [_layer_terms(blocking, *each) for each in sizes]
     terms = np.array(rows, dtype=np.float64).reshape(-1, len(BLOCK_NAMES))
-    macs, weights = matrix[:, [FEATURES.index("macs"), FEATURES.index("weight_elements")]].T
-    terms[:, BLOCK_NAMES.index("stage_weights")] *= weights
-    terms[:, BLOCK_NAMES.index("unblocked_macs")] *= macs
+    names = "macs", "weight_elements", "reads_input"
+    macs, weights, reads_input = (matrix[:, FEATURES.index(name)] for name in names)
+    input_bytes = np.array([_input_bytes(blocking, *each) for each in sizes])
+    far = (input_bytes > blocking.tile_bytes) | (reads_input > 0)
+    factors = {
+        "first_bytes": ~far,
+        "far_first_bytes": far,
+        "far_bytes": far,
+        "stage_weights": weights,
+        "unblocked_macs": macs,
+    }
+    for name, factor in factors.items():
+        terms[:, BLOCK_NAMES.index(name)] *= factor
     return terms
+
+
+def _input_bytes(blocking: Blocking, height: int, width: int, channels: int, *_: int) -> int:
+    """Bytes of a layer's input, its rows padded."""
+    return channels * height * _row_bytes(width, blocking)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +273,8 @@ def _layer_terms(
     dilation: int,
     groups: int,
 ) -> tuple[float, ...]:
-    """A row of `block_terms`, with 1 in the place of weights and MACs."""
+    """A row of `block_terms`, with 1 in the place of weights and MACs, and as if its input lay both
+    near and far."""
     groups = max(groups, 1)
     channels, filters = max(channels // groups, 1), max(filters // groups, 1)
     rows = _axis(height, output_height, kernel_height, stride)
@@ -263,9 +289,12 @@ def _layer_terms(
     for stage in tiling.stages:
         pixels, passes = stage.made_rows * stage.made_columns, stage.block.passes
         waiting = _first_rows(stage.read_rows, stage.read_columns, kernel_height, stride, blocking)
+        row_bytes = passes * channels * _row_bytes(stage.read_columns, blocking)
         each = {
             "stages": parts,
-            "first_bytes": passes * channels * waiting * _row_bytes(stage.read_columns, blocking),
+            "first_bytes": waiting * row_bytes,
+            "far_first_bytes": waiting * row_bytes,
+            "far_bytes": stage.read_rows * row_bytes,
             "summed_elements": parts * filters * pixels if parts > 1 else 0,
             "copied_elements": stage.copied(filters, channels),
             "stage_weights": 1 / groups,

@@ -20,6 +20,7 @@ def layer(
     stride: int = 1,
     groups: int = 1,
     dilation: int = 1,
+    reads_input: int = 0,
 ) -> np.ndarray:
     """A feature matrix of one convolution: (1, len(FEATURES))."""
     macs = made[0] * made[1] * filters * channels // groups * kernel**2
@@ -37,6 +38,7 @@ def layer(
         "stride_width": stride,
         "dilation": dilation,
         "groups": groups,
+        "reads_input": reads_input,
         "macs": macs,
         "weight_elements": filters * channels // groups * kernel**2,
     }
@@ -82,6 +84,17 @@ def test_terms_of_a_layer_in_one_stage_by_hand():
     assert found["first_bytes"] == 48 * 6 * 80
     assert found["stage_weights"] == 64 * 48 * 9
     assert found["summed_elements"] == found["copied_elements"] == 0
+
+
+def test_inputs_come_from_afar_where_they_are_the_networks_or_too_large():
+    near = terms((37, 37), 48, 64, (37, 37), 3)
+    far = terms((37, 37), 48, 64, (37, 37), 3, reads_input=1)
+    assert near["far_first_bytes"] == near["far_bytes"] == far["first_bytes"] == 0
+    assert far["far_first_bytes"] == near["first_bytes"]
+    assert far["far_bytes"] == 48 * 37 * 80
+    # 17 rows of 17 values, padded to 48 bytes: 722 channels fill half of the chip's memory
+    assert terms((17, 17), 722, 64, (17, 17), 1)["far_bytes"] == 0
+    assert terms((17, 17), 723, 64, (17, 17), 1)["far_bytes"] > 0
 
 
 def test_parts_of_the_channels_are_added_up_and_strips_read_all_weights():

@@ -313,7 +313,7 @@ def test_an_engine_of_blocks_is_stored_and_read_again():
 
 
 def test_every_term_of_blocks_has_its_seconds():
-    with pytest.raises(SchemaError, match="3 seconds per term of blocks, must be 9"):
+    with pytest.raises(SchemaError, match="3 seconds per term of blocks, must be 11"):
         replace(cut_engine(), blocking_s=(1.0, 1.0, 1.0))
     with pytest.raises(SchemaError, match="must be 0"):
         replace(ADDED, blocking_s=(1.0,))
