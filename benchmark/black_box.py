@@ -1,13 +1,13 @@
 """From end-to-end times to sums of layers: what nested graphs and networks say of a black box.
 
-What executes together is assumed: activations and normalisations with the layer they follow, views
-with what they rename, and the pairs in `joined` (`benchmark.black_box_fusion` decides those from
-the times). A follower's time is then part of its group's, which is right wherever they always
-stand together.
+What executes together is assumed (`Rules`): activations and normalisations with the layer they
+follow, views with what they rename; which kinds of activation run apart after all, and which pairs
+of other layers together, `benchmark.black_box_fusion` decides from the times. A follower's time is
+then part of its group's, which is right wherever they always stand together.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,23 +16,57 @@ import numpy as np
 
 from benchmark.black_box_plan import nest_id
 from benchmark.matcher import Match, match
+from benchmark.plan import MAPPING_ONLY
 from benchmark.shards import read_shard
 from model_gen.black_box import Sums
 from simulators.grouping import Candidate, group_layers
 from strata import operations as op
 from strata.edges import pair_key
 from strata.errors import ArtefactError, MatchError
-from strata.execution import OWN_FEATURES, feature_matrix, make_executed
+from strata.execution import OWN_FEATURES, ExecutedLayer, feature_matrix, make_executed
 from strata.graph import Graph, with_bits
 from strata.profile import ExecutedNode, Profile
 from strata.profile_json import profile_from_dict
 
 Build = Callable[[str, Mapping[str, Any]], Graph]
 
+CHEAP = frozenset(("relu", "relu6", "leaky_relu"))  # comparisons: with the layer before, as stated
 _QUANTILE = 0.25  # what modules take of their samples
 _FEWEST_TRIPLES = 20
 _ASSUMED_SPREAD = 0.005  # of two compilations, where no third graph tells it
-_TOGETHER = (op.Activation, op.BatchNormalization)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What executes together, beside what is stated.
+
+    `joined` are keys of pairs, as "convolution->add", of which the second runs with the first where
+    nothing else reads the tensor between them; `apart` are kinds of activation that are layers of
+    their own.
+    """
+
+    joined: frozenset[str] = frozenset()
+    apart: frozenset[str] = frozenset()
+
+    def joins(self, candidate: Candidate) -> bool:
+        """Whether a layer runs with the group before it."""
+        parameters = candidate.layer.parameters
+        if not candidate.only_consumer:
+            return False
+        if isinstance(parameters, op.Activation):
+            return parameters.kind not in self.apart
+        if isinstance(parameters, op.BatchNormalization):
+            return True
+        producer = make_executed(candidate.group).operation
+        return pair_key(producer, candidate.layer.operation) in self.joined
+
+
+def learned_as(executed: ExecutedLayer) -> str:
+    """The key of a layer's table; comparisons alone are not learned with dearer activations."""
+    parameters = executed.root.parameters
+    if isinstance(parameters, op.Activation) and parameters.kind in CHEAP:
+        return "comparison"
+    return executed.model_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +88,8 @@ class Timed:
 
     @property
     def names(self) -> list[str]:
-        """Per layer, the key of its table."""
-        return [layer.executed.model_key for layer in self.found.layers]
+        """Per layer, what it is learned as."""
+        return [learned_as(layer.executed) for layer in self.found.layers]
 
     @property
     def keys(self) -> list[str]:
@@ -118,21 +152,11 @@ def standard_error_s(samples_s: Sequence[float]) -> float:
     return float(high - low) / 2
 
 
-def executed_as_assumed(graph: Graph, joined: Collection[str] = ()) -> Match:
+def executed_as_assumed(graph: Graph, rules: Rules) -> Match:
     """The graph's layers as they are assumed to run; their times are not known yet (1 s each).
 
-    `joined` are keys of pairs, as "convolution->add", of which the second runs with the first
-    where nothing else reads the tensor between them. MatchError for a graph that computes nothing.
+    MatchError for a graph that computes nothing.
     """
-
-    def joins(candidate: Candidate) -> bool:
-        if not candidate.only_consumer:
-            return False
-        if isinstance(candidate.layer.parameters, _TOGETHER):
-            return True
-        producer = make_executed(candidate.group).operation
-        return pair_key(producer, candidate.layer.operation) in joined
-
     nodes = tuple(
         ExecutedNode(
             group.executed.name,
@@ -142,18 +166,16 @@ def executed_as_assumed(graph: Graph, joined: Collection[str] = ()) -> Match:
             group.executed.output_shape,
             1.0,
         )
-        for group in group_layers(graph, joins)
+        for group in group_layers(graph, rules.joins)
         if not isinstance(group.executed.root.parameters, op.Input)
     )
     return match(graph, Profile("black_box", nodes))
 
 
-def _timed(
-    record: Mapping[str, Any], profile: Profile, build: Build, joined: Collection[str]
-) -> Timed:
+def _timed(record: Mapping[str, Any], profile: Profile, build: Build) -> Timed:
     case = record["case"]
     graph = with_bits(build(case["benchmark"], case["settings"]), profile.bits)
-    found = executed_as_assumed(graph, joined)
+    found = executed_as_assumed(graph, Rules())
     settings = case["settings"]
     nest = nest_id(case["benchmark"], settings) if "kernels" in settings else ""
     rows = feature_matrix([layer.executed for layer in found.layers])
@@ -170,8 +192,9 @@ def read_times(
 ) -> Readings:
     """The end-to-end times of shards; times of layers in them, if there are any, are not read.
 
-    A graph that stands in several shards counts once, as measured first. `largest` leaves out
-    graphs of more kernels. ArtefactError names a file and line that is no record.
+    A graph that stands in several shards counts once, as measured first; one that was compiled for
+    its mapping only, not at all. `largest` leaves out graphs of more kernels. ArtefactError names a
+    file and line that is no record.
     """
     found, seen = Readings(), set()
     for shard in shards:
@@ -184,7 +207,8 @@ def read_times(
                 profile = profile_from_dict(record["profile"], where)
             except (KeyError, TypeError) as error:
                 raise ArtefactError(f"{where}: no record of a measured case: {error!r}") from None
-            if key in seen or (largest is not None and kernels > largest):
+            purpose = record.get("tags", {}).get("purpose")
+            if key in seen or purpose == MAPPING_ONLY or (largest and kernels > largest):
                 continue
             seen.add(key)
             _read(found, record, profile, build)
@@ -205,18 +229,18 @@ def _read(found: Readings, record: Mapping[str, Any], profile: Profile, build: B
     if reason is None:
         try:
             hidden = replace(profile, nodes=())
-            found.graphs.append(_timed(record, hidden, build, ()))
+            found.graphs.append(_timed(record, hidden, build))
         except MatchError as error:
             reason = str(error)
     if reason is not None:
         found.refused.append((record, reason))
 
 
-def regrouped(readings: Readings, joined: Collection[str]) -> Readings:
+def regrouped(readings: Readings, rules: Rules) -> Readings:
     """The same times with other layers running together."""
     graphs = []
     for one in readings.graphs:
-        found = executed_as_assumed(one.graph, joined)
+        found = executed_as_assumed(one.graph, rules)
         rows = feature_matrix([layer.executed for layer in found.layers])
         graphs.append(replace(one, found=found, rows=rows))
     return replace(readings, graphs=graphs)

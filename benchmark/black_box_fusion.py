@@ -1,31 +1,97 @@
 """Which layers a black box runs together with the one before: isolated against together.
 
+Activations are told by the kernels themselves. All are solved twice: every activation part of the
+layer before it, and every one that is more than a comparison a layer of its own. A kind is apart if
+that explains the differences that hold it better, on groups held out, by a tenth and with 95%
+confidence (bootstraps over differences). It need not be true of the device: what counts is that its
+cost adds to what the layer before it takes.
+
 A layer that was measured alone is expected to cost its own time again inside a network. If it runs
 with its producer, it costs next to nothing there. Over all benchmark networks, the part beta of
 their own time that such followers cost is fitted per pair of operations, by least squares of
 relative errors; what other operations cost in networks against alone is fitted beside it, so that
 it is not mistaken for fusion. Intervals are those of 200 bootstraps over networks: together if beta
-is below one half with 95% confidence, apart if above, else undecided.
+lies within one half of 0 with 95% confidence, apart if above one half, else undecided.
 """
 
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.black_box import Plan, Timed
+from benchmark.black_box import CHEAP, Plan, Timed
 from benchmark.matcher import FUSED, NOT_FUSED, POSSIBLY_FUSED
 from model_gen.black_box import Refined
+from strata import operations as op
 from strata.edges import pair_key
 
 FOLLOWERS = ("add", "max_pooling", "average_pooling")
 _BOOTSTRAPS = 200
 _FEWEST_NETWORKS = 20
+_FEWEST_CHAINS = 8
+_LEAST_GAIN = 0.1
 # standard deviations, before any evidence, of what an operation costs in networks against alone
 # (about 1), and of beta (about one half)
 _PRIOR_SCALE, _PRIOR_BETA = 0.3, 1.0
 _INTERVAL = (0.025, 0.975)
+
+
+@dataclass(frozen=True, slots=True)
+class KindTest:
+    """A kind of activation, and how far off the chains that hold it are expected to be, relative.
+
+    `low` bounds with 95% confidence what they gain if it is a layer of its own.
+    """
+
+    kind: str
+    chains: int
+    error_together: float
+    error_apart: float
+    low: float
+
+    @property
+    def apart(self) -> bool:
+        """Whether it is better taken as a layer of its own."""
+        return self.low > 0 and self.error_apart < (1 - _LEAST_GAIN) * self.error_together
+
+
+def kinds_of(one: Timed, places: Sequence[int]) -> set[str]:
+    """Kinds of activation in these layers."""
+    layers = (layer for place in places for layer in one.found.layers[place].executed.layers)
+    return {
+        layer.parameters.kind for layer in layers if isinstance(layer.parameters, op.Activation)
+    }
+
+
+def kind_tests(
+    together: tuple[Plan, Refined], apart: tuple[Plan, Refined], seed: int = 0
+) -> list[KindTest]:
+    """One test per kind of activation that at least eight nests hold.
+
+    Both are solutions of the same graphs, without networks.
+    """
+    errors = []
+    for plan, refined in (together, apart):
+        found = zip(plan.differences, refined.rest[: len(plan.differences)], strict=True)
+        errors.append({step.more.nest: (step, abs(float(rest))) for step, rest in found})
+    pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for nest, (step, error) in errors[0].items():
+        if nest in errors[1]:
+            for kind in kinds_of(step.more, step.places) - CHEAP:
+                pairs[kind].append((error, errors[1][nest][1]))
+    generator = np.random.default_rng(seed)
+    tests = []
+    for kind, both in sorted(pairs.items()):
+        if len(both) < _FEWEST_CHAINS:
+            continue
+        values = np.array(both)
+        gain = values[:, 0] - values[:, 1]
+        draws = generator.choice(gain, (_BOOTSTRAPS, len(gain))).mean(axis=1)
+        low = float(np.quantile(draws, _INTERVAL[0]))
+        mean = values.mean(axis=0)
+        tests.append(KindTest(kind, len(both), float(mean[0]), float(mean[1]), low))
+    return tests
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +110,12 @@ class PairTest:
 
 
 def verdict(low: float, high: float) -> str:
-    """FUSED, NOT_FUSED or POSSIBLY_FUSED, from the interval of beta."""
-    if high < 0.5:
+    """FUSED, NOT_FUSED or POSSIBLY_FUSED, from the interval of beta.
+
+    A follower cannot save its own time and more: an interval that reaches far below 0 shows that
+    something else is wrong, and decides nothing.
+    """
+    if low > -0.5 and high < 0.5:
         return FUSED
     return NOT_FUSED if low > 0.5 else POSSIBLY_FUSED
 

@@ -15,6 +15,9 @@ from benchmark.plan import BenchmarkCase, case_id, make_case, unique
 from graph_gen.benchmarks import BENCHMARKS, build
 from strata.errors import SchemaError
 
+_OF_A_KIND = 12  # chains with an activation, unless that is more than a part of all samples
+_PART_OF_A_KIND = 20
+
 
 def nest_id(benchmark: str, settings: Mapping[str, Any]) -> str:
     """What graphs of the same kernels have in common: the case without their number."""
@@ -29,18 +32,43 @@ def _legal(benchmark: str, settings: Mapping[str, Any]) -> bool:
     return True
 
 
-def _chained(case: BenchmarkCase) -> Mapping[str, Any]:
-    """The settings, those of a convolution so that it stands in a chain, where it can.
+def _settings(case: BenchmarkCase) -> list[Mapping[str, Any]]:
+    """The settings to measure, those of a convolution so that it stands in a chain, where it can.
 
     Else every kernel of unequal channels ends in a global pooling, which may take several times as
-    long as the kernel. Swept ones keep that: the steps of channels and filters would mix.
+    long as the kernel. Where channels or filters are swept the mirror image has steps of its own,
+    and what each of the two takes is told by the padded kernel: both are measured.
     """
     settings = {**case.settings, "back": "mirrored"}
-    swept = bool(case.tags.get("sweep"))
     unequal = settings.get("channels") != settings.get("filters")
-    if case.benchmark != "convolution" or swept or not unequal:
-        return case.settings
-    return settings if _legal(case.benchmark, {**settings, "kernels": 1}) else case.settings
+    if case.benchmark != "convolution" or not unequal:
+        return [case.settings]
+    if not _legal(case.benchmark, {**settings, "kernels": 1}):
+        return [case.settings]
+    mixing = case.tags.get("sweep") in ("channels", "filters")
+    return [settings, case.settings] if mixing else [settings]
+
+
+def _activated(cases: Sequence[BenchmarkCase]) -> list[BenchmarkCase]:
+    """More samples of convolutions, so that every kind of activation stands in some chains.
+
+    Which kinds are layers of their own is told by kernels; real networks have all of them.
+    """
+    samples = [
+        case
+        for case in cases
+        if case.benchmark == "convolution" and case.settings.get("stride", 1) == 1
+        if not case.tags.get("sweep")
+    ]
+    wanted = min(_OF_A_KIND, len(samples) // _PART_OF_A_KIND)
+    setting = BENCHMARKS["convolution"].settings["activation"]
+    found: list[BenchmarkCase] = []
+    for kind in setting.choices:
+        own = [case for case in samples if case.settings.get("activation", setting.default) == kind]
+        for case in samples[: max(wanted - len(own), 0)]:
+            settings = {**case.settings, "activation": kind}
+            found.append(make_case(case.benchmark, settings, case.tags))
+    return found
 
 
 def nested_cases(cases: Iterable[BenchmarkCase], kernels: Sequence[int]) -> list[BenchmarkCase]:
@@ -50,14 +78,15 @@ def nested_cases(cases: Iterable[BenchmarkCase], kernels: Sequence[int]) -> list
     layers stay as they are.
     """
     found: list[BenchmarkCase] = []
-    for case in cases:
+    planned = list(cases)
+    for case in [*planned, *_activated(planned)]:
         if "kernels" not in BENCHMARKS[case.benchmark].settings:
             found.append(case)
             continue
-        settings = _chained(case)
-        for wanted in kernels:
-            number = wanted
-            while number > 1 and not _legal(case.benchmark, {**settings, "kernels": number}):
-                number //= 2
-            found.append(make_case(case.benchmark, {**settings, "kernels": number}, case.tags))
+        for settings in _settings(case):
+            for wanted in kernels:
+                number = wanted
+                while number > 1 and not _legal(case.benchmark, {**settings, "kernels": number}):
+                    number //= 2
+                found.append(make_case(case.benchmark, {**settings, "kernels": number}, case.tags))
     return unique(found)

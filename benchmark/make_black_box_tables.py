@@ -21,14 +21,17 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmark.black_box import (
+    CHEAP,
     Plan,
     Readings,
+    Rules,
     Timed,
+    learned_as,
     make_sums,
     read_times,
     regrouped,
 )
-from benchmark.black_box_fusion import PairTest, pair_tests
+from benchmark.black_box_fusion import KindTest, PairTest, kind_tests, kinds_of, pair_tests
 from benchmark.matcher import FUSED, POSSIBLY_FUSED
 from benchmark.tables import Rows, add_match, write_tables
 from graph_gen.benchmarks import build
@@ -37,9 +40,12 @@ from strata.atomic import replacing
 from strata.console import exits_cleanly
 
 DIFFERENCE, REMAINDER, SHARE = "difference", "remainder", "share"
+_OWN = ("kernel", "back")  # beginnings of the names of layers that a row is there to measure
 _LEAST_PART = 0.25  # of what is uncertain in a sum, for the kernel's own sake
 _SIGNIFICANT = 2.0  # standard errors
 _MOST_PADDING = 0.5  # of what was measured, where there are other rows
+_ODD = 3.0  # times the usual part of a network that is not explained, and
+_LEAST_ODD = 0.2  # of its time: a network that says little of its layers
 _ENOUGH_ROWS = 40  # of an operation, that padded ones are not needed
 
 
@@ -86,7 +92,7 @@ def _kernel_rows(
     layers = [one.found.layers[place].executed for place in part.places]
     kernel = next((i for i, layer in enumerate(layers) if layer.name.startswith("kernel")), 0)
     others_s = float((counts * expected_s).sum() - (counts * expected_s)[kernel])
-    off_s = np.array([refined.tau[layer.model_key] for layer in layers]) * counts * expected_s
+    off_s = np.array([refined.tau[learned_as(layer)] for layer in layers]) * counts * expected_s
     parts = off_s**2 / max(float(off_s @ off_s), 1e-300)
     left_s = part.raw_s - others_s
     status = _status(part.raw_s, left_s, part.sigma_s, float(parts[kernel]))
@@ -94,13 +100,12 @@ def _kernel_rows(
     all_s[list(part.places)] = refined.time_s[part.terms]
     mine = Rows()
     _matched(one, all_s, part.kind, part.readings_s, mine)
-    # a mirror image is measured as well as its kernel is, and no padding
-    image = next((i for i, layer in enumerate(layers) if layer.name.startswith("back")), None)
-    names, image_s = {layers[kernel].name}, 0.0
-    if image is not None:
-        names |= {layers[image].name} if parts[image] >= _LEAST_PART else set()
-        image_s = float(counts[image] * expected_s[image])
-    mine.layers = _only(mine, names) if status == "kept" else {}
+    # a mirror image and an activation are measured as well as their kernel is, and no padding
+    own = [i for i, layer in enumerate(layers) if layer.name.startswith(_OWN)]
+    names = {layers[i].name for i in own if parts[i] >= _LEAST_PART}
+    own_s = float((counts * expected_s)[own].sum())
+    measured = status in ("kept", "mostly padding") and bool(names)
+    mine.layers = _only(mine, names) if measured else {}
     return mine, {
         "case_id": one.record["case"]["case_id"],
         "benchmark": one.record["case"]["benchmark"],
@@ -108,7 +113,7 @@ def _kernel_rows(
         "operation": layers[kernel].operation,
         "kind": part.kind,
         "raw_s": part.raw_s,
-        "padding_s": others_s - image_s,
+        "padding_s": others_s + float((counts * expected_s)[kernel]) - own_s,
         "sigma_s": part.sigma_s,
         "time_s": float(refined.time_s[part.terms][kernel]),
         "time_sigma_s": float(refined.sigma_s[part.terms][kernel]),
@@ -170,6 +175,26 @@ def _known_s(plan: Plan, refined: Refined) -> dict[str, float]:
     return found
 
 
+def _network_rows(plan: Plan, refined: Refined, shares: bool) -> list[Rows]:
+    """Rows of the networks. Those that are hardly explained give no shares of operations that
+    others have enough of: what is not understood in them is no part of their other layers.
+    """
+    rest = np.abs(refined.rest[plan.is_network])
+    odd = rest > max(_ODD * float(np.median(rest)), _LEAST_ODD) if len(rest) else rest > 0
+    found, others = [], Counter[str]()
+    for number, one in enumerate(plan.networks, len(plan.differences) + len(plan.smallest)):
+        mine = Rows()
+        _matched(one, refined.time_s[plan.terms(number)], SHARE, (one.profile.time_s,), mine)
+        found.append(mine)
+    for mine, is_odd in zip(found, odd, strict=True):
+        others.update({} if is_odd else {name: len(rows) for name, rows in mine.layers.items()})
+    for mine, is_odd in zip(found, odd, strict=True):
+        for name in list(mine.layers):
+            if not shares or (is_odd and others[name] >= _ENOUGH_ROWS):
+                del mine.layers[name]
+    return found
+
+
 def fill_tables(
     plan: Plan, refined: Refined, undecided: Collection[str], shares: bool = True
 ) -> tuple[Rows, pd.DataFrame]:
@@ -183,12 +208,7 @@ def fill_tables(
     without_padded(found)
     for mine, _ in found:
         rows.extend(mine)
-    first = len(plan.differences) + len(plan.smallest)
-    for number, one in enumerate(plan.networks, first):
-        mine = Rows()
-        _matched(one, refined.time_s[plan.terms(number)], SHARE, (one.profile.time_s,), mine)
-        if not shares:
-            mine.layers.clear()
+    for mine in _network_rows(plan, refined, shares):
         rows.extend(mine)
     for row in rows.mapping:
         if f"{row['producer_operation']}->{row['consumer_operation']}" in undecided:
@@ -200,12 +220,13 @@ def fill_tables(
 class Solution:
     """Sums of layers and the times that they give: with networks' totals, and `isolated` without.
 
-    `tests` say which pairs of layers run together.
+    `kinds` say which activations run apart, `tests` which other pairs of layers together.
     """
 
     plan: Plan
     refined: Refined
     isolated: Refined
+    kinds: tuple[KindTest, ...]
     tests: tuple[PairTest, ...]
 
     @property
@@ -214,17 +235,40 @@ class Solution:
         return {test.pair for test in self.tests if test.verdict == POSSIBLY_FUSED}
 
 
+def _isolated(readings: Readings, rules: Rules, rounds: int, seed: int) -> tuple[Plan, Refined]:
+    """Sums under these rules, and the times that follow without the networks'."""
+    plan = make_sums(regrouped(readings, rules))
+    return plan, refine(plan.sums, ~plan.is_network, rounds, seed)
+
+
+def _kinds(
+    readings: Readings, found: tuple[Plan, Refined], rounds: int, seed: int
+) -> tuple[KindTest, ...]:
+    """Which kinds of activation run apart: `found` has all of them together."""
+    kernels = replace(readings, graphs=[one for one in readings.graphs if one.nest])
+    kinds = {kind for one in kernels.graphs for kind in kinds_of(one, range(len(one.rows)))}
+    kinds -= CHEAP
+    if not kinds:
+        return ()
+    apart = _isolated(kernels, Rules(apart=frozenset(kinds)), rounds, seed)
+    return tuple(kind_tests(found, apart, seed))
+
+
 def solve(readings: Readings, rounds: int = ROUNDS, seed: int = 0) -> Solution:
-    """Which pairs run together, and the times of all layers under that assumption."""
-    plan = make_sums(readings)
-    isolated = refine(plan.sums, ~plan.is_network, rounds, seed)
+    """What runs together, and the times of all layers under that assumption."""
+    rules = Rules()
+    plan, isolated = _isolated(readings, rules, rounds, seed)
+    kinds = _kinds(readings, (plan, isolated), rounds, seed)
+    apart = frozenset(test.kind for test in kinds if test.apart)
+    if apart:
+        rules = Rules(apart=apart)
+        plan, isolated = _isolated(readings, rules, rounds, seed)
     tests = pair_tests(plan, isolated, seed)
-    joined = {test.pair for test in tests if test.verdict == FUSED}
+    joined = frozenset(test.pair for test in tests if test.verdict == FUSED)
     if joined:
-        plan = make_sums(regrouped(readings, joined))
-        isolated = refine(plan.sums, ~plan.is_network, rounds, seed)
+        plan, isolated = _isolated(readings, replace(rules, joined=joined), rounds, seed)
     refined = refine(plan.sums, None, rounds, seed) if plan.networks else isolated
-    return Solution(plan, refined, isolated, tuple(tests))
+    return Solution(plan, refined, isolated, kinds, tuple(tests))
 
 
 def report(readings: Readings, solution: Solution, differences: pd.DataFrame) -> dict[str, Any]:
@@ -239,6 +283,7 @@ def report(readings: Readings, solution: Solution, differences: pd.DataFrame) ->
             f"{kind}s": found["status"].value_counts().to_dict()
             for kind, found in differences.groupby("kind")
         },
+        "activations": [{**asdict(test), "apart": test.apart} for test in solution.kinds],
         "pairs": [asdict(test) for test in tests],
         "beside": dict(zip(BESIDE, refined.beside.tolist(), strict=True)),
         "expected_to": refined.tau,

@@ -19,12 +19,12 @@ from benchmark.matcher import EdgeRow, Match, MatchedLayer, match
 from benchmark.plan import MAPPING_ONLY, TOTAL_ONLY
 from benchmark.shards import read_shard
 from strata.atomic import replacing
-from strata.crossings import crossing_bytes
 from strata.edges import EDGE_FEATURES
 from strata.errors import MatchError
 from strata.execution import FEATURES, feature_matrix
 from strata.graph import Graph, with_bits
 from strata.graph_json import graph_to_dict
+from strata.link import leaving_bytes
 from strata.placement import PLACEMENT_FEATURES, Surroundings
 from strata.profile import MEMORIES, Profile
 from strata.profile_json import profile_from_dict
@@ -89,7 +89,6 @@ NETWORK_SCHEMA = pa.schema(
         ("executed_layers", _COUNT),
         ("input_bytes", _COUNT),
         ("output_bytes", _COUNT),
-        ("crossing_bytes", _COUNT),
         ("strides_moved", _TEXT),
         ("odd_shapes", _COUNT),
         ("wall_s", _NUMBER),
@@ -215,8 +214,7 @@ def _network_row(
         **_traffic_cells(summed(node.traffic_bytes for node in profile.nodes)),
         "executed_layers": len(found.layers),
         "input_bytes": graph.input_bytes,
-        "output_bytes": graph.output_bytes,
-        "crossing_bytes": crossing_bytes(graph, [layer.executed for layer in found.layers]),
+        "output_bytes": leaving_bytes(graph, [layer.executed for layer in found.layers]),
         "strides_moved": _STRIDES_MOVED[found.strides_moved],
         "odd_shapes": found.odd_shapes,
         "wall_s": record.get("wall_s", 0.0),

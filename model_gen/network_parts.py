@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 from math import log
 
 from strata.adjustment import OVERHEADS, layer_part
-from strata.crossings import crossing_bytes
 from strata.errors import FitError
 from strata.estimate import Estimate, estimate_executed
 from strata.graph import Graph, with_bits
+from strata.link import leaving_bytes
 from strata.mapping import apply_mapping
 from strata.operations import Input
 from strata.platform_model import PlatformModel
@@ -51,8 +51,7 @@ def split_estimate(graph: Graph, model: PlatformModel, kind: str = KIND) -> Netw
         part = layer_part(layer.operation, layer.placement, row.bound)
         seconds[part] = seconds.get(part, 0.0) + (row.time_s or 0.0)
     layers = sum(bool(row.time_s) for row in found.layers)
-    crossing = crossing_bytes(graph, run)
-    amounts = (1, layers, graph.input_bytes, graph.output_bytes, crossing)
+    amounts = (1, layers, graph.input_bytes, leaving_bytes(graph, run))
     for part, amount in zip(OVERHEADS, amounts, strict=True):
         seconds[part] = getattr(model.overhead, f"{part}_s") * amount
     around = found.interval_s()

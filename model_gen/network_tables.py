@@ -19,10 +19,7 @@ from strata.profile import FUSED, NOT_FUSED, POSSIBLY_FUSED
 
 FLAGS = (FUSED, NOT_FUSED, POSSIBLY_FUSED)
 ROLES = ("fusion", "insertion")
-_NETWORK_NUMBERS = (
-    *("time_s", "layers_s", "executed_layers", "input_bytes", "output_bytes", "crossing_bytes"),
-    "bits",
-)
+_NETWORK_NUMBERS = ("time_s", "layers_s", "executed_layers", "input_bytes", "output_bytes", "bits")
 _ABOVE_ZERO = ("time_s", "bits")
 
 

@@ -1,4 +1,4 @@
-"""What a network costs beside its layers: per run, per layer, per byte in, out and handed over.
+"""What a network costs beside its layers: per run, per layer, per byte in and out.
 
 Learned from multi-layer benchmark networks only; ANNETTE's total is the plain sum (section 6).
 """
@@ -9,7 +9,7 @@ import pandas as pd
 from model_gen.non_negative import non_negative
 from strata.platform_model import NetworkOverhead
 
-_AMOUNTS = ("executed_layers", "input_bytes", "output_bytes", "crossing_bytes")
+_AMOUNTS = ("executed_layers", "input_bytes", "output_bytes")
 
 
 def fit_overhead(networks: pd.DataFrame) -> NetworkOverhead:

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.optimize import least_squares
 
 from model_gen.tables import table_matrix, table_times
-from strata.blocking import Blocking
+from strata.blocking import Blocking, FixedTile
 from strata.layer_models import SHORTEST_S, Overlap, Refined, overlap_terms, overlapped, split_terms
 
 # Errors of the logarithm beyond this count by their size, not its square: layers that take
@@ -41,6 +41,24 @@ MYRIAD_X = Blocking(
     fewest_columns=64,
     wide_columns=507,
     wide_rows=64,
+    fixed=(
+        FixedTile(3, 28, 28, 512, 512, rows=28, columns=0, part_channels=172),
+        FixedTile(3, 56, 56, 256, 256, rows=30, columns=0, part_channels=128),
+        FixedTile(3, 224, 224, 64, 64, rows=82, columns=82, part_channels=0),
+        FixedTile(0, 7, 7, 512, 4096, rows=0, columns=0, part_channels=64),
+        FixedTile(3, 112, 112, 128, 128, rows=32, columns=112, part_channels=32),
+        FixedTile(0, 17, 17, 1088, 128, rows=17, columns=0, part_channels=544),
+        FixedTile(0, 17, 17, 1088, 192, rows=17, columns=0, part_channels=544),
+        FixedTile(0, 17, 17, 1024, 384, rows=17, columns=0, part_channels=512),
+        FixedTile(3, 35, 17, 384, 384, rows=35, columns=35, part_channels=194),
+        FixedTile(0, 71, 35, 192, 0, rows=0, columns=71, part_channels=96),
+        FixedTile(0, 128, 128, 256, 256, rows=15, columns=128, part_channels=64),
+        FixedTile(0, 64, 64, 512, 512, rows=10, columns=64, part_channels=128),
+        FixedTile(1, 56, 56, 384, 64, rows=56, columns=20, part_channels=384),
+        FixedTile(1, 14, 14, 2112, 1056, rows=14, columns=14, part_channels=556),
+        FixedTile(3, 52, 26, 256, 512, rows=52, columns=52, part_channels=128),
+        FixedTile(3, 23, 23, 256, 640, rows=14, columns=23, part_channels=256),
+    ),
 )
 _BLOCKINGS = (MYRIAD_X,)
 # Another engine's blocks only add numbers to fit: they must explain this much more.

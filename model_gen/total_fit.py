@@ -65,12 +65,7 @@ def executed_totals(
             continue
         total = network_total(
             network["time_s"],
-            overhead.time_s(
-                len(own),
-                network["input_bytes"],
-                network["output_bytes"],
-                network["crossing_bytes"],
-            ),
+            overhead.time_s(len(own), network["input_bytes"], network["output_bytes"]),
             own["estimated_s"].to_numpy(),
             own["spread"].to_numpy(),
         )

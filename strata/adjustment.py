@@ -32,7 +32,7 @@ FORMS = (
     "operations and constants",
 )
 # what a network costs beside its layers, as `NetworkOverhead` has it
-OVERHEADS = ("per_network", "per_layer", "per_input_byte", "per_output_byte", "per_crossing_byte")
+OVERHEADS = ("per_network", "per_layer", "per_input_byte", "per_output_byte")
 _PART_OF_BOUND = {"compute": "compute", "memory": "memory", "overhead": "small"}
 _BOUND_PARTS = tuple(_PART_OF_BOUND.values())
 PARTS = (*_BOUND_PARTS, *PLACEMENTS, *OVERHEADS)

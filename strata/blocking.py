@@ -4,8 +4,8 @@ Such an engine holds some rows of its input and one tile of its output. Its comp
 block and cuts channels, width and height so that both fit, at the fewest cycles: two layers that
 look alike may be cut differently and differ in time by a factor. Nothing in that choice needs the
 network: it follows from the layer's own sizes, by the rule that OpenVINO's published compiler for
-the Myriad X follows (release 2021.4, hardware tiling of convolutions). Left out are its exceptions
-for single shapes, merged pooling and paddings that differ at both ends by more than one.
+the Myriad X follows (release 2021.4, hardware tiling of convolutions), with the shapes for which it
+has tiles of its own. Left out are merged pooling and paddings that differ by more than one.
 """
 
 from collections import Counter
@@ -41,6 +41,38 @@ _MEMORY = 100_000  # layers kept: a network's shapes come again and again
 
 
 @dataclass(frozen=True, slots=True)
+class FixedTile:
+    """A shape that the compiler cuts in its own way: inputs of `side`, outputs of `made` squared.
+
+    A kernel or filters of 0 are any. `rows`, `columns` and `part_channels` are what a stage reads
+    at most; 0 is what the compiler would choose anyway.
+    """
+
+    kernel: int
+    side: int
+    made: int
+    channels: int
+    filters: int
+    rows: int
+    columns: int
+    part_channels: int
+
+    def __post_init__(self) -> None:
+        if not all(_is_count(getattr(self, each.name)) for each in fields(self)):
+            raise SchemaError(f"blocking: {self} must have whole numbers of at least 0")
+
+    def fits(self, rows: "_Axis", columns: "_Axis", channels: int, filters: int) -> bool:
+        """Whether a layer has the shape."""
+        kernel = self.kernel or rows.kernel
+        axis = self.side, self.made, kernel
+        return (
+            (rows.read, rows.made, rows.kernel) == axis
+            and (columns.read, columns.made, columns.kernel) == axis
+            and (channels, filters) == (self.channels, self.filters or filters)
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Blocking:
     """Sizes of the engine and limits of its compiler.
 
@@ -50,7 +82,7 @@ class Blocking:
     `narrow_columns`), each padded to `row_bytes`; `tile_bytes` a tile of the output. A pass takes
     at most `most_steps` steps (blocks times kernel elements) and `most_channels`; each axis is cut
     into at most `most_parts`, columns into no less than `fewest_columns`. Tiles wider than
-    `wide_columns` and lower than `wide_rows` are refused.
+    `wide_columns` and lower than `wide_rows` are refused. Shapes in `fixed` are cut as it says.
     """
 
     multipliers: int
@@ -67,9 +99,12 @@ class Blocking:
     fewest_columns: int
     wide_columns: int
     wide_rows: int
+    fixed: tuple[FixedTile, ...] = ()
 
     def __post_init__(self) -> None:
         for each in fields(self):
+            if each.name == "fixed":
+                continue
             value = getattr(self, each.name)
             numbers = value if isinstance(value, tuple) else (value,)
             if not numbers or not all(_is_count(number) for number in numbers):
@@ -359,6 +394,7 @@ def _tiling(
     heights = [_different(_height_tiles(rows, number), blocking) for number in numbers]
     widths = [_different(_width_tiles(columns, number, blocking), blocking) for number in numbers]
     best: tuple[tuple[float, int], _Tiling] | None = None
+    chosen = (0, 0)
     for parts in numbers:
         if best is not None and (parts - 1) * rows.made * columns.made * filters >= best[0][0]:
             break  # adding up alone costs more
@@ -373,9 +409,25 @@ def _tiling(
                     tiling = _Tiling(parts, stages, cut)
                     order = tiling.cost(filters, channels_each), parts * wide * high
                     if best is None or order < best[0]:
-                        best = order, tiling
+                        best, chosen = (order, tiling), (high - 1, wide - 1)
                     break
-    return None if best is None else best[1]
+    if best is None:
+        return None
+    fixed = (each for each in blocking.fixed if each.fits(rows, columns, channels, filters))
+    for tile in fixed:
+        down, across = heights[chosen[0]], widths[chosen[1]]
+        if tile.rows:
+            down = _different(_tiles(rows, min(rows.made, rows.outputs(tile.rows))), blocking)
+        if tile.columns:
+            most = min(columns.made, columns.outputs(tile.columns))
+            across = _different(_tiles(columns, most), blocking)
+        parts = _parts_of(channels, tile.part_channels) if tile.part_channels else best[1].parts
+        each = tile.part_channels or _parts_of(channels, parts)
+        # nobody asks whether its output fits the tile's memory, nor what to do if its rows do not
+        stages = _stages(blocking, rows, columns, each, filters, down, across, bounded=False)
+        cut = sum(down.values()), sum(across.values())
+        return _Tiling(parts, stages, cut) if stages else None
+    return best[1]
 
 
 _Extent = tuple[int, int, bool, bool]  # read, made, and whether they begin within a row of memory
@@ -400,13 +452,16 @@ def _stages(
     filters: int,
     down: Counter[_Extent],
     across: Counter[_Extent],
+    bounded: bool = True,
 ) -> list[_Stage]:
-    """Each different tile of both axes with its block; none where one does not fit."""
+    """Each different tile of both axes with its block; none where one does not fit, if `bounded`
+    also in the tile's memory."""
     kernel = rows.kernel, columns.kernel
     found = []
     for (read_rows, made_rows, _, _), high in down.items():
         for (read_columns, made_columns, read_askew, made_askew), wide in across.items():
-            if _row_bytes(made_columns, blocking) * made_rows * filters > blocking.tile_bytes:
+            made_bytes = _row_bytes(made_columns, blocking) * made_rows * filters
+            if bounded and made_bytes > blocking.tile_bytes:
                 return []
             block = _best_pass(
                 blocking, read_rows, read_columns, channels, filters, kernel, rows.stride

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from strata import operations as op
 from strata.adjustment import adjusted_answers, moved_intervals
 from strata.answers import NO_MODEL, Answer, layer_answers
-from strata.crossings import crossing_bytes
 from strata.errors import SchemaError, legal
 from strata.execution import ExecutedLayer, feature_matrix
 from strata.graph import Graph, with_bits
 from strata.intervals import SHOWN_LEVEL, Interval
 from strata.layer import Layer
 from strata.layer_models import KINDS
+from strata.link import leaving_bytes
 from strata.spreads import Levels, estimated_intervals
 from strata.traffic import Bytes
 
@@ -225,8 +225,7 @@ def _times(
     """Seconds of each layer, 0 where none is known, and of what the network costs beside them."""
     times_s = [answer.time_s or 0.0 for answer in answers]
     timed = sum(time_s > 0 for time_s in times_s)
-    crossing = crossing_bytes(graph, run)
-    return times_s, overhead.time_s(timed, graph.input_bytes, graph.output_bytes, crossing)
+    return times_s, overhead.time_s(timed, graph.input_bytes, leaving_bytes(graph, run))
 
 
 def check_kind(kind: str) -> None:

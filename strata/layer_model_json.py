@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from strata.blocking import Blocking
+from strata.blocking import Blocking, FixedTile
 from strata.errors import ArtefactError, StrataError, legal
 from strata.forest import Forest
 from strata.layer_models import (
@@ -86,7 +86,8 @@ def _blocks(given: Mapping[str, Any]) -> dict[str, Any]:
     if "blocking" not in given:
         return {}
     sizes = given["blocking"]
-    blocking = Blocking(**{**sizes, "pass_cycles": tuple(sizes["pass_cycles"])})
+    fixed = tuple(FixedTile(**each) for each in sizes.get("fixed", ()))
+    blocking = Blocking(**{**sizes, "pass_cycles": tuple(sizes["pass_cycles"]), "fixed": fixed})
     return {"blocking": blocking, "blocking_s": tuple(given["blocking_s"])}
 
 

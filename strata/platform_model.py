@@ -46,26 +46,22 @@ _LARGEST_HEADER, _LARGEST_ARRAYS = 64 * 2**20, 2**30  # bytes; a bundle is meant
 class NetworkOverhead:
     """What a network costs beside its layers, in seconds.
 
-    Once, per executed layer, per byte that enters and leaves the platform, and per byte that is
-    handed over inside between the accelerator and its host.
+    Once, per executed layer, per byte of the network's inputs, and per byte that leaves for the
+    host (`strata.link`).
     """
 
     per_network_s: float = 0.0
     per_layer_s: float = 0.0
     per_input_byte_s: float = 0.0
     per_output_byte_s: float = 0.0
-    per_crossing_byte_s: float = 0.0
 
-    def time_s(
-        self, layers: int, input_bytes: int, output_bytes: int, crossing_bytes: int = 0
-    ) -> float:
-        """Seconds of a network of so many executed layers, inputs, outputs and crossings."""
+    def time_s(self, layers: int, input_bytes: int, output_bytes: int) -> float:
+        """Seconds of a network of so many executed layers, and bytes that enter and leave."""
         return (
             self.per_network_s
             + self.per_layer_s * layers
             + self.per_input_byte_s * input_bytes
             + self.per_output_byte_s * output_bytes
-            + self.per_crossing_byte_s * crossing_bytes
         )
 
 

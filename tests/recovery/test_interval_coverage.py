@@ -38,7 +38,7 @@ def made(networks: int, seed: int, common: float) -> tuple[pd.DataFrame, pd.Data
     table["time_s"] = estimated_s * np.exp(error)
     totals = table.groupby("case_id", sort=False)["time_s"].sum()
     whole = pd.DataFrame({"case_id": totals.index, "time_s": totals.to_numpy()})
-    whole = whole.assign(executed_layers=LAYERS, input_bytes=0, output_bytes=0, crossing_bytes=0)
+    whole = whole.assign(executed_layers=LAYERS, input_bytes=0, output_bytes=0)
     return table, whole, estimated_s
 
 

@@ -92,20 +92,13 @@ def test_overhead_per_network_layer_and_byte_is_recovered():
     layer_sum = np.array([1e-3, 2e-3, 5e-3, 1e-2, 1e-3, 4e-3])
     inputs = np.array([3072, 150528, 3072, 268203, 49152, 786432])
     outputs = np.array([10, 1000, 50000, 1000, 65536, 400000])
-    crossing = np.array([0, 0, 40000, 0, 9000, 200000])
     table = pd.DataFrame(
         {
-            "time_s": layer_sum
-            + 3e-5
-            + 2e-6 * layers
-            + 3e-9 * inputs
-            + 2e-8 * outputs
-            + 5e-9 * crossing,
+            "time_s": layer_sum + 3e-5 + 2e-6 * layers + 3e-9 * inputs + 2e-8 * outputs,
             "layers_s": layer_sum,
             "executed_layers": layers,
             "input_bytes": inputs,
             "output_bytes": outputs,
-            "crossing_bytes": crossing,
         }
     )
     overhead = fit_overhead(table)
@@ -113,7 +106,6 @@ def test_overhead_per_network_layer_and_byte_is_recovered():
     assert overhead.per_layer_s == pytest.approx(2e-6)
     assert overhead.per_input_byte_s == pytest.approx(3e-9)
     assert overhead.per_output_byte_s == pytest.approx(2e-8)
-    assert overhead.per_crossing_byte_s == pytest.approx(5e-9)
     assert fit_overhead(table.iloc[:0]).per_network_s == 0.0
     faster = fit_overhead(table.assign(time_s=layer_sum * 0.99))
     assert (faster.per_network_s, faster.per_layer_s) == (0.0, 0.0)  # never below the layers

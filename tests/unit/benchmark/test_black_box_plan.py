@@ -1,5 +1,6 @@
 """Nested graphs of every micro-kernel row, and the platforms that ask for them."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -32,13 +33,13 @@ def test_every_row_stands_once_per_number_of_kernels_with_its_tags():
         ({"filters": 24, "stride": 2}, {}, False),  # nothing brings the extent back
         ({"filters": 24, "groups": 8}, {}, True),
         ({"filters": 8, "groups": 8}, {}, False),  # its mirror image is a depthwise one
-        ({"filters": 24}, {"sweep": "filters", "sweep_group": "g"}, False),
+        ({"filters": 24}, {"sweep": "width", "sweep_group": "g"}, True),
     ],
 )
 def test_convolutions_of_unequal_channels_are_followed_by_their_mirror_image(
     changes, tags, mirrored
 ):
-    (found,) = nested_cases([make_case("convolution", ROW | changes, tags)], [2])
+    found = nested_cases([make_case("convolution", ROW | changes, tags)], [2])[0]
     assert ("back" in found.settings) == mirrored
     graph = build("convolution", found.settings)
     tails = [layer for layer in graph.layers if layer.name.startswith("tail")]
@@ -48,6 +49,30 @@ def test_convolutions_of_unequal_channels_are_followed_by_their_mirror_image(
             *(24, 16, 24, 16)
         ]
         assert graph["kernel_1"].inputs == ("back_0/relu",)
+
+
+@pytest.mark.parametrize("swept", ["channels", "filters"])
+def test_where_the_mirror_image_has_steps_of_its_own_the_padded_kernel_is_measured_too(swept):
+    case = make_case("convolution", ROW | {"filters": 24}, {"sweep": swept, "sweep_group": "g"})
+    found = nested_cases([case], [1, 4])
+    assert [(each.settings.get("back"), each.settings["kernels"]) for each in found] == [
+        ("mirrored", 1),
+        ("mirrored", 4),
+        (None, 1),
+        (None, 4),
+    ]
+    assert all(each.tags == case.tags for each in found)
+
+
+def test_every_kind_of_activation_stands_in_some_chains():
+    rows = [ROW | {"filters": size, "activation": "swish"} for size in range(17, 257)]
+    swept = make_case("convolution", ROW, {"sweep": "filters", "sweep_group": "g"})
+    found = nested_cases([*(make_case("convolution", row) for row in rows), swept], [4])
+    kinds = Counter(each.settings.get("activation") for each in found)
+    assert kinds.pop(None) == 1  # no copies of the swept one
+    assert kinds.pop("swish") == 240
+    assert len(kinds) == 10
+    assert set(kinds.values()) == {12}
 
 
 def test_numbers_beyond_a_benchmarks_limits_are_halved_until_legal():

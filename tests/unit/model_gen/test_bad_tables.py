@@ -81,7 +81,6 @@ def networks(rows: int = 8) -> pd.DataFrame:
             "executed_layers": np.arange(5, 5 + rows),
             "input_bytes": 150528,
             "output_bytes": 4000,
-            "crossing_bytes": 0,
             "strides_moved": "kept",
             "bits": 32,
             "host": "{}",

@@ -292,6 +292,22 @@ def test_the_best_learner_is_the_one_that_misses_held_out_cases_by_less(monkeypa
     assert best.metrics["mape_percent"]["mixed"] == min(errors.values())
 
 
+def test_of_equally_good_learners_the_bounded_one_is_taken(monkeypatch):
+    monkeypatch.setattr(statistical, "_BOOSTED_TREES", 60)
+    values = stepped(200, 0).assign(case_id=[f"case {i % 40}" for i in range(200)])
+    random = np.random.default_rng(5)
+    values["time_s"] *= np.exp(random.normal(0.0, 0.3, len(values)))  # noise hides what is better
+    errors = {
+        learner: fit_layer_models(
+            values, "convolution", (), 0, ForestSettings(8, learner=learner)
+        ).metrics["mape_percent"]["mixed"]
+        for learner in CANDIDATES
+    }
+    found = fit_layer_models(values, "convolution", (), 0, ForestSettings(8, learner="best"))
+    assert errors["boosting_clipped"] < 1.02 * min(errors.values())
+    assert found.metrics["learner"] == "boosting_clipped"
+
+
 def test_boosting_twice_is_boosting_once():
     settings = ForestSettings(learner="boosting")
     rows = matrix(table())

@@ -121,6 +121,34 @@ def test_what_the_engine_cannot_do_is_left_to_others(what):
     assert sum(found.values()) == found["unblocked_macs"]
 
 
+# side, channels, filters, output, kernel, stride; the compiler's stages and cycles times pixels
+FIXED = [
+    (28, 512, 512, 28, 3, 1, (3, 8166144)),
+    (56, 256, 256, 56, 3, 1, (4, 8470784)),
+    (224, 64, 64, 224, 3, 1, (9, 8057520)),
+    (17, 1088, 192, 17, 1, 1, (2, 254898)),
+    (35, 384, 384, 17, 3, 2, (2, 1692384)),
+    (128, 256, 256, 128, 1, 1, (36, 4194304)),
+]
+
+
+@pytest.mark.parametrize("plan", FIXED, ids=lambda plan: str(plan[:4]))
+def test_shapes_with_tiles_of_their_own_are_cut_so(plan):
+    side, channels, filters, made, kernel, stride, expected = plan
+    args = (side, side), channels, filters, (made, made), kernel, stride
+    found = terms(*args)
+    assert (found["stages"], found["block_cycles"]) == expected
+    other = terms(*args, blocking=replace(MYRIAD_X, fixed=()))
+    assert (other["stages"], other["block_cycles"]) != expected
+
+
+def test_a_tile_of_its_own_that_does_not_fit_leaves_the_layer_to_others():
+    # two parts of 544 channels of 3x3 take 306 steps; nothing else is tried
+    found = terms((17, 17), 1088, 192, (17, 17), 3)
+    assert found["stages"] == 0
+    assert found["unblocked_macs"] > 0
+
+
 def test_rows_do_not_depend_on_their_neighbours():
     layers = [layer(*plan[:7]) for plan in PLANS]
     together = block_terms(np.concatenate(layers), MYRIAD_X)
@@ -140,3 +168,5 @@ def test_smaller_memories_cut_finer():
 def test_sizes_are_whole_and_positive(bad):
     with pytest.raises(SchemaError, match=next(iter(bad))):
         replace(MYRIAD_X, **bad)
+    with pytest.raises(SchemaError, match="rows=-1"):
+        replace(MYRIAD_X.fixed[0], rows=-1)
