@@ -391,31 +391,31 @@ def _tiling(
     width have the fewest parts of the height that fit; None where nothing fits.
     """
     numbers = range(1, blocking.most_parts + 1)
-    heights = [_different(_height_tiles(rows, number), blocking) for number in numbers]
-    widths = [_different(_width_tiles(columns, number, blocking), blocking) for number in numbers]
     best: tuple[tuple[float, int], _Tiling] | None = None
-    chosen = (0, 0)
+    chosen = (1, 1)
     for parts in numbers:
         if best is not None and (parts - 1) * rows.made * columns.made * filters >= best[0][0]:
             break  # adding up alone costs more
         channels_each = _parts_of(channels, parts)
-        for wide, across in zip(numbers, widths, strict=True):
+        for wide in numbers:
+            across = _widths(blocking, columns, wide)
             if not across:
                 break
-            for high, down in zip(numbers, heights, strict=True):
+            for high in numbers:
+                down = _heights(blocking, rows, high)
                 stages = _stages(blocking, rows, columns, channels_each, filters, down, across)
                 if stages:
                     cut = sum(down.values()), sum(across.values())
                     tiling = _Tiling(parts, stages, cut)
                     order = tiling.cost(filters, channels_each), parts * wide * high
                     if best is None or order < best[0]:
-                        best, chosen = (order, tiling), (high - 1, wide - 1)
+                        best, chosen = (order, tiling), (high, wide)
                     break
     if best is None:
         return None
     fixed = (each for each in blocking.fixed if each.fits(rows, columns, channels, filters))
     for tile in fixed:
-        down, across = heights[chosen[0]], widths[chosen[1]]
+        down, across = _heights(blocking, rows, chosen[0]), _widths(blocking, columns, chosen[1])
         if tile.rows:
             down = _different(_tiles(rows, min(rows.made, rows.outputs(tile.rows))), blocking)
         if tile.columns:
@@ -442,6 +442,18 @@ def _different(tiles: list[_Tile], blocking: Blocking) -> Counter[_Extent]:
     return Counter(
         (tile.read, tile.made, askew(tile.read_begin), askew(tile.made_begin)) for tile in tiles
     )
+
+
+@lru_cache(_MEMORY)
+def _heights(blocking: Blocking, rows: _Axis, parts: int) -> Counter[_Extent]:
+    """Tiles of the height in so many parts."""
+    return _different(_height_tiles(rows, parts), blocking)
+
+
+@lru_cache(_MEMORY)
+def _widths(blocking: Blocking, columns: _Axis, parts: int) -> Counter[_Extent]:
+    """Tiles of the width in so many parts."""
+    return _different(_width_tiles(columns, parts, blocking), blocking)
 
 
 def _stages(

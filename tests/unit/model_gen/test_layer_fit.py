@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from model_gen import statistical
+from model_gen import layer_fit, statistical
 from model_gen.layer_fit import fit_layer_models
 from model_gen.learned import fit_models, paper_rows
 from model_gen.overlap_fit import MYRIAD_X, fit_overlap
@@ -295,17 +295,15 @@ def test_the_best_learner_is_the_one_that_misses_held_out_cases_by_less(monkeypa
 def test_of_equally_good_learners_the_bounded_one_is_taken(monkeypatch):
     monkeypatch.setattr(statistical, "_BOOSTED_TREES", 60)
     values = stepped(200, 0).assign(case_id=[f"case {i % 40}" for i in range(200)])
-    random = np.random.default_rng(5)
-    values["time_s"] *= np.exp(random.normal(0.0, 0.3, len(values)))  # noise hides what is better
-    errors = {
-        learner: fit_layer_models(
-            values, "convolution", (), 0, ForestSettings(8, learner=learner)
-        ).metrics["mape_percent"]["mixed"]
-        for learner in CANDIDATES
-    }
+    values["time_s"] *= np.exp(np.random.default_rng(5).uniform(-0.1, 0.1, len(values)))
+
+    def no_errors(*arguments):
+        # whatever is fitted, all learners miss every layer by the same 5%
+        return 5, {"mixed": values["time_s"].to_numpy() * 1.05}
+
+    monkeypatch.setattr(layer_fit, "_cross_validate", no_errors)
     found = fit_layer_models(values, "convolution", (), 0, ForestSettings(8, learner="best"))
-    assert errors["boosting_clipped"] < 1.02 * min(errors.values())
-    assert found.metrics["learner"] == "boosting_clipped"
+    assert found.metrics["learner"] == CANDIDATES[-1] == "boosting_clipped"
 
 
 def test_boosting_twice_is_boosting_once():
