@@ -16,7 +16,6 @@ import numpy as np
 
 from benchmark.black_box_plan import nest_id
 from benchmark.matcher import Match, match
-from benchmark.plan import MAPPING_ONLY
 from benchmark.shards import read_shard
 from model_gen.black_box import Sums
 from simulators.grouping import Candidate, group_layers
@@ -192,9 +191,9 @@ def read_times(
 ) -> Readings:
     """The end-to-end times of shards; times of layers in them, if there are any, are not read.
 
-    A graph that stands in several shards counts once, as measured first; one that was compiled for
-    its mapping only, not at all. `largest` leaves out graphs of more kernels. ArtefactError names a
-    file and line that is no record.
+    A graph that stands in several shards counts once, as measured first; one that serves a
+    purpose of its own (its mapping, its total) not at all. `largest` leaves out graphs of more
+    kernels. ArtefactError names a file and line that is no record.
     """
     found, seen = Readings(), set()
     for shard in shards:
@@ -204,11 +203,11 @@ def read_times(
             try:
                 case = record["case"]
                 key, kernels = case["case_id"], case["settings"].get("kernels", 0)
+                purpose = (record.get("tags") or {}).get("purpose")
                 profile = profile_from_dict(record["profile"], where)
             except (KeyError, TypeError) as error:
                 raise ArtefactError(f"{where}: no record of a measured case: {error!r}") from None
-            purpose = record.get("tags", {}).get("purpose")
-            if key in seen or purpose == MAPPING_ONLY or (largest and kernels > largest):
+            if key in seen or purpose or (largest is not None and kernels > largest):
                 continue
             seen.add(key)
             _read(found, record, profile, build)

@@ -64,8 +64,11 @@ def _activated(cases: Sequence[BenchmarkCase]) -> list[BenchmarkCase]:
     setting = BENCHMARKS["convolution"].settings["activation"]
     found: list[BenchmarkCase] = []
     for kind in setting.choices:
-        own = [case for case in samples if case.settings.get("activation", setting.default) == kind]
-        for case in samples[: max(wanted - len(own), 0)]:
+        others = [
+            case for case in samples if case.settings.get("activation", setting.default) != kind
+        ]
+        missing = wanted - (len(samples) - len(others))
+        for case in others[: max(missing, 0)]:
             settings = {**case.settings, "activation": kind}
             found.append(make_case(case.benchmark, settings, case.tags))
     return found

@@ -17,7 +17,7 @@ from graph_gen import networks_varied as varied
 from graph_gen import published_dpu_tutorials as tutorials
 from graph_gen import published_edge_tpu_classic as classic
 from graph_gen.published import build_published
-from graph_gen.published_edge_tpu_cells import OPERATIONS, nas_bench_201
+from graph_gen.published_edge_tpu_cells import nas_bench_201, working_architecture
 from graph_gen.published_edge_tpu_cifar import synthetic
 from graph_gen.published_ncs2_rvc2 import mobileone_s0
 from strata.graph import Graph
@@ -63,12 +63,7 @@ def excluded_family(name: str) -> str | None:
 def _architectures() -> list[str]:
     """NAS-Bench-201 cells in which every edge computes, drawn once and for all."""
     generator = random.Random(201)
-    working = [operation for operation in OPERATIONS if operation != "none"]
-
-    def node(sources: int) -> str:
-        return "|" + "".join(f"{generator.choice(working)}~{i}|" for i in range(sources))
-
-    return ["+".join(node(sources) for sources in (1, 2, 3)) for _ in range(_CELL_NETWORKS)]
+    return [working_architecture(generator.choice) for _ in range(_CELL_NETWORKS)]
 
 
 def _named(family: str, build: Callable[[str], Graph], names: object) -> list[Source]:

@@ -108,7 +108,7 @@ def with_kernels(benchmark: str, row: Row, sampling: Sampling) -> Row | None:
 def _network(benchmark: str, row: Row, sampling: Sampling) -> Row | None:
     """The row as drawn; None if the network is above its limit.
 
-    Networks of published families are as large as their authors made them.
+    No limit holds for networks of published families: real networks are as large as they are.
     """
     if benchmark == "architectures":
         return row

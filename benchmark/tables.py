@@ -105,6 +105,8 @@ CALIBRATION_SCHEMA = pa.schema(
         ("case_id", _TEXT),
         ("benchmark", _TEXT),
         ("time_s", _NUMBER),
+        ("wall_s", _NUMBER),
+        ("device_s", _NUMBER),
         ("other_core_load", _NUMBER),
         ("graph", _TEXT),
     ]
@@ -233,6 +235,8 @@ def _calibration_row(record: Mapping[str, Any], graph: Graph, profile: Profile) 
         "case_id": record["case"]["case_id"],
         "benchmark": record["case"]["benchmark"],
         "time_s": profile.time_s,
+        "wall_s": record.get("wall_s", 0.0),
+        "device_s": record.get("device_s", 0.0),
         "other_core_load": record.get("other_core_load"),
         "graph": json.dumps(graph_to_dict(graph), separators=(",", ":")),
     }

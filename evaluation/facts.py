@@ -72,10 +72,13 @@ def _short(reason: object) -> str:
 def gather_facts(header: Header, tables: Path, evaluation: Path) -> Facts:
     """Facts from a platform model's header, the benchmark's tables and the evaluation's.
 
-    Reads networks.parquet and refusals.parquet of `tables`, refused.parquet of `evaluation`;
-    ArtefactError for a file that is missing or unreadable.
+    Reads networks.parquet, calibration.parquet if it is there, and refusals.parquet of `tables`,
+    refused.parquet of `evaluation`; ArtefactError for a file that is missing or unreadable.
     """
     cases = _read(tables / "networks.parquet")
+    if (calibration := tables / "calibration.parquet").exists():
+        cost = ["case_id", "wall_s", "device_s"]
+        cases = pd.concat([cases[cost], _read(calibration)[cost]])
     timed = cases.dropna(subset=["wall_s", "device_s"])
     refusals = _read(tables / "refusals.parquet")
     networks = _read(evaluation / "refused.parquet")

@@ -1,21 +1,23 @@
-"""Seeded networks of published families: real ones, at sizes and widths that nobody published.
+"""Seeded networks of published families, most at sizes that nobody published.
 
 Random graphs (`graph_gen.cells`, `graph_gen.tangles`) are harder to estimate than networks that
 somebody designed, which repeat a few well-formed blocks. So what an estimate of a real network may
-miss is learned from these. No family is one that is evaluated or close to it: the rule and its
-names are in `benchmark.layer_sources`. Those that could only be written without some of their
-operations (ShuffleNet, ConvNeXt) are not here: half a network is none that somebody designed.
+miss is learned from these. No family is one of the networks that estimates are evaluated on,
+or close to it: the rule and its names are in `benchmark.layer_sources`. Those that could only be
+written without some of their operations (ShuffleNet, ConvNeXt) are not here: half a network is none
+that somebody designed.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from graph_gen import networks_varied as varied
 from graph_gen import published_dpu_tutorials as tutorials
 from graph_gen.description import Setting, check_settings
-from graph_gen.published_edge_tpu_cells import OPERATIONS, nas_bench_201
+from graph_gen.published_edge_tpu_cells import nas_bench_201, working_architecture
 from graph_gen.published_edge_tpu_cifar import synthetic
 from graph_gen.published_edge_tpu_classic import squeezenet
 from graph_gen.published_ncs2_rvc2 import mobileone_s0
@@ -63,12 +65,7 @@ def _custom_cnn(generator: np.random.Generator) -> Graph:
 
 def _nas_bench_201(generator: np.random.Generator) -> Graph:
     # an edge of none may cut the output off from the input
-    working = set(OPERATIONS) - {"none"}
-
-    def node(sources: int) -> str:
-        return "|" + "".join(f"{_name(generator, working)}~{i}|" for i in range(sources))
-
-    return nas_bench_201("+".join(node(sources) for sources in (1, 2, 3)))
+    return nas_bench_201(working_architecture(partial(_name, generator)))
 
 
 def _synthetic(generator: np.random.Generator) -> Graph:

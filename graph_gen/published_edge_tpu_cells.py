@@ -6,6 +6,7 @@ out, and operations that rectify the same tensor share one rectifier.
 """
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from graph_gen.network_parts import convolution_unit
@@ -48,6 +49,16 @@ def parse_architecture(text: str) -> tuple[Edge, ...]:
                 )
             edges.append(Edge(int(source), target, operation))
     return tuple(edges)
+
+
+def working_architecture(choose: Callable[[Sequence[str]], str]) -> str:
+    """A cell whose edges all compute something, each the operation that `choose` takes."""
+    working = [operation for operation in OPERATIONS if operation != "none"]
+
+    def node(sources: int) -> str:
+        return "|" + "".join(f"{choose(working)}~{source}|" for source in range(sources))
+
+    return "+".join(node(sources) for sources in range(1, _NODES))
 
 
 def live_edges(edges: tuple[Edge, ...]) -> tuple[Edge, ...]:

@@ -1,6 +1,6 @@
 """Networks of published families, measured for nothing but their totals: intervals stand on them.
 
-Nothing is fitted to them, so they are estimated as any network that nobody measured: mapped by the
+Nothing is fitted to them, so they are estimated as networks are that nobody measured: mapped by the
 finished model, which may fuse or place a layer in another way than the platform runs it, and timed
 by the finished layer models. What those errors are on networks that somebody designed is what
 intervals of totals are to say (`graph_gen.architectures`).
@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from model_gen.conformal import SPREAD
-from model_gen.network_tables import check_calibration
 from model_gen.total_fit import Total, network_total
 from strata.errors import FitError, StrataError
 from strata.estimate import estimate
@@ -38,16 +37,17 @@ def calibration_networks(
 ) -> tuple[WholeNetwork, ...]:
     """The networks of a calibration table.
 
-    FitError names a column that is missing, a time that is none, and the case of a graph that is
+    `table` is one that `check_calibration` has passed. FitError names the case of a graph that is
     none.
     """
     found = []
-    check_calibration(table, where)
     for row in table.to_dict("records"):
         of = f"{where}: graph of {row['case_id']}"
         try:
             graph = graph_from_dict(json.loads(row["graph"]), of)
-        except (ValueError, TypeError, StrataError) as error:
+        except StrataError as error:
+            raise FitError(str(error)) from None
+        except (ValueError, TypeError) as error:
             raise FitError(f"{of}: {error}") from None
         found.append(WholeNetwork(graph, float(row["time_s"])))
     return tuple(found)

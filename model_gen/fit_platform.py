@@ -25,6 +25,7 @@ from model_gen.layer_fit import fit_all_layers, refit_mixed, rows_beside, unroll
 from model_gen.learner import Learner
 from model_gen.mapping_model import NetworkTables, fit_mapping_model, multi_layer
 from model_gen.network_tables import (
+    check_calibration,
     check_mapping,
     check_networks,
     check_placements,
@@ -118,13 +119,14 @@ def _whole_networks(
 ) -> tuple[Sequence[WholeNetwork], list[str]]:
     """The networks of a calibration table, and notes."""
     if calibration is None:
-        return (), [f"networks: {_NO_CALIBRATION}"]
+        return (), []
+    check_calibration(calibration)
     kept, disturbed = undisturbed(calibration)
     notes = [f"calibration networks: {disturbed}"] if disturbed else []
-    found = calibration_networks(kept)
-    if len(found) < FEWEST_NETWORKS:
-        notes.append(f"networks: {_NO_CALIBRATION}")
-    return found, notes
+    once = kept.drop_duplicates("case_id")
+    if len(once) < len(kept):
+        notes.append(f"calibration networks: {len(kept) - len(once)} rows repeat others' cases")
+    return calibration_networks(once), notes
 
 
 def _record(
@@ -157,9 +159,10 @@ def _fit_around(
     unrolling: Mapping[str, Sequence[UnrollingFit]],
     held_out_s: Mapping[str, np.ndarray],
     settings: ForestSettings,
-) -> IntervalFit:
-    """Regions and intervals of a stack that has none yet."""
+) -> tuple[IntervalFit, list[str]]:
+    """Regions and intervals of a stack that has none yet, and notes."""
     seed = stack.header.seed
+    notes: list[str] = []
 
     def refit(key: str, table: pd.DataFrame) -> LayerModel | None:
         # how errors grow with distance hardly depends on the learner, and a forest is fast
@@ -170,13 +173,15 @@ def _fit_around(
     def totals_of(
         rows: Mapping[str, HeldOut], intervals: Intervals, validity: Validity
     ) -> list[Total]:
-        if len(calibration) >= FEWEST_NETWORKS:
-            model = replace(stack, intervals=intervals, validity=validity)
-            return calibration_totals(calibration, model)
+        model = replace(stack, intervals=intervals, validity=validity)
+        totals = calibration_totals(calibration, model)
+        if len(totals) >= FEWEST_NETWORKS:
+            return totals
+        notes.append(f"networks: {_NO_CALIBRATION}")
         return executed_totals(rows, intervals, multi_layer(beside.networks), stack.overhead)
 
     rooflines = {key: kinds[Roofline.kind].peaks for key, kinds in stack.layer_models.items()}
-    return fit_intervals(tables, held_out_s, rooflines, totals_of, refit, seed)
+    return fit_intervals(tables, held_out_s, rooflines, totals_of, refit, seed), notes
 
 
 def fit_platform(
@@ -212,10 +217,12 @@ def fit_platform(
     models = {key: fit.models for key, fit in fits.items()}
     stack = PlatformModel(record, models, mapping, overhead, traffic.traffic)
     held_out_s = {key: fit.held_out_s for key, fit in fits.items()}
-    around = _fit_around(stack, tables, beside, whole, unrolling, held_out_s, settings)
+    around, more = _fit_around(stack, tables, beside, whole, unrolling, held_out_s, settings)
+    notes = [*record.notes, *more]
+    stack = replace(stack, header=replace(record, notes=tuple(notes)))
     report = {
         "layers": metrics,
-        "notes": record.notes,
+        "notes": notes,
         "mapping": [asdict(score) for score in scores],
         "undecided": undecided,
         "moves_strides": mapping.moves_strides,

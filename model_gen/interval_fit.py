@@ -2,8 +2,8 @@
 
 Layers: |log(measured / estimated)| of held-out rows, divided by how much a layer's distance from
 the measured ones widens errors; quantiles per operation and length (Mondrian bins). Networks:
-totals of held-out layers against end-to-end times, divided by a scale that knows how the layers'
-errors add up. The quantiles are those of `crepes` (split conformal regression); docs/intervals.md.
+totals of networks that nothing was fitted to against end-to-end times, divided by a scale that
+knows how the layers' errors add up. The quantiles are those of `crepes` (split conformal regression); docs/intervals.md.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -55,7 +55,7 @@ def fit_intervals(
     """Regions, and intervals of the mixed model's estimates.
 
     `tables` are the layer tables by model key, `held_out_s` (rows,) seconds of each row without
-    its case, `rooflines` those of the fitted models. `totals_of` gives held-out networks' totals
+    its case, `rooflines` those of the fitted models. `totals_of` gives networks' totals
     from what was held out of layers, their intervals and regions; `refit` fits the model of a key
     to another table, None where it cannot.
     """

@@ -15,7 +15,8 @@ _AMOUNTS = ("executed_layers", "input_bytes", "output_bytes")
 def fit_overhead(networks: pd.DataFrame) -> NetworkOverhead:
     """Non-negative least squares of end-to-end time less layer sum, relative to the total.
 
-    Columns: time_s, layers_s (seconds), and _AMOUNTS. No rows give no overhead.
+    Columns: time_s, layers_s (seconds), executed_layers, input_bytes and
+    output_bytes (those that leave, `strata.link`). No rows give no overhead.
     """
     if networks.empty:
         return NetworkOverhead()

@@ -1,4 +1,4 @@
-"""How the errors of a network's layers add up to that of its total, on networks held out."""
+"""How the errors of a network's layers add up to that of its total, on networks not fitted to."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ LAYERS_OF_A_NETWORK = 20
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """A network whose layers were all estimated without their case.
+    """A network that nothing was fitted to, or whose layers were all estimated without their case.
 
     `error` is log(measured / estimated) of the total, `terms` are the `network_terms` of its
     layers, `layers` how many they are.
@@ -52,7 +52,7 @@ def executed_totals(
 ) -> list[Total]:
     """Totals of networks as they were executed, all of whose layers have a held-out estimate.
 
-    For networks whose graphs are not known: what the mapping model gets wrong is not in them.
+    For tables without calibration networks: what the mapping model gets wrong is not in them.
     """
     if not rows:
         return []

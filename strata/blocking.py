@@ -118,7 +118,7 @@ def _is_count(value: object) -> bool:
 
 
 def block_terms(matrix: np.ndarray, blocking: Blocking) -> np.ndarray:
-    """(rows, len(BLOCK_NAMES)) of a (rows, len(FEATURES)) matrix, for one image each.
+    """(rows, len(BLOCK_NAMES)) of a (rows, len(FEATURES)) matrix.
 
     Stages; bytes of rows that must wait in the engine before its first pixel, once per pass, from
     its chip or from afar, and all that it reads from afar; elements added up over parts of the
@@ -130,8 +130,8 @@ def block_terms(matrix: np.ndarray, blocking: Blocking) -> np.ndarray:
     sizes = matrix[:, _COLUMNS].astype(int).tolist()
     rows = [_layer_terms(blocking, *each) for each in sizes]
     terms = np.array(rows, dtype=np.float64).reshape(-1, len(BLOCK_NAMES))
-    names = "macs", "weight_elements", "reads_input"
-    macs, weights, reads_input = (matrix[:, FEATURES.index(name)] for name in names)
+    names = "macs", "weight_elements", "reads_input", "batch"
+    macs, weights, reads_input, batch = (matrix[:, FEATURES.index(name)] for name in names)
     input_bytes = np.array([_input_bytes(blocking, *each) for each in sizes])
     far = (input_bytes > blocking.tile_bytes) | (reads_input > 0)
     factors = {
@@ -143,6 +143,9 @@ def block_terms(matrix: np.ndarray, blocking: Blocking) -> np.ndarray:
     }
     for name, factor in factors.items():
         terms[:, BLOCK_NAMES.index(name)] *= factor
+    # images come one after the other; MACs are those of all
+    for name in {*START_TERMS, *ENGINE_TERMS} - {"unblocked_macs"}:
+        terms[:, BLOCK_NAMES.index(name)] *= np.maximum(batch, 1)
     return terms
 
 

@@ -12,7 +12,7 @@ from benchmark.black_box_fusion import bootstrapped, pair_tests, verdict
 from benchmark.black_box_plan import nested_cases
 from benchmark.config import MultiLayer, Sampling
 from benchmark.make_black_box_tables import command, fill_tables, solve, without_padded
-from benchmark.plan import make_case
+from benchmark.plan import MAPPING_ONLY, TOTAL_ONLY, make_case
 from benchmark.sampling import plan_samples
 from benchmark.tables import Rows
 from graph_gen.benchmarks import build
@@ -237,6 +237,14 @@ def test_lines_that_are_no_records_are_named(tmp_path, text, told):
     path.write_text(text)
     with pytest.raises(ArtefactError, match=told):
         read_times([path], build)
+
+
+@pytest.mark.parametrize("purpose", [MAPPING_ONLY, TOTAL_ONLY])
+def test_graphs_for_a_purpose_of_their_own_are_not_read(tmp_path, purpose):
+    apart = make_case("cells", {"seed": 3, "megamacs": 20.0}, {"purpose": purpose})
+    readings = read_times([shard(tmp_path / "a.jsonl", [*chains(), apart])], build)
+    assert len(readings.graphs) == len(chains())
+    assert not readings.refused
 
 
 def test_a_refused_graph_and_one_without_time_are_kept_with_their_reasons(tmp_path):

@@ -103,3 +103,15 @@ def test_numbers_that_do_not_grow_are_refused(tmp_path):
     path.write_text("module: 'null'\nblack_box: {kernels: [4, 1]}\n")
     with pytest.raises(SchemaError, match=r"black_box.kernels.*numbers that grow"):
         load_platform(path)
+
+
+def test_every_kind_of_activation_stands_in_chains_of_others_samples():
+    kinds = ["swish"] * 10 + ["relu"] * 230
+    samples = [
+        make_case("convolution", ROW | {"height": 6 + i, "activation": kind})
+        for i, kind in enumerate(kinds)
+    ]
+    found = Counter(case.settings["activation"] for case in nested_cases(samples, [2]))
+    assert min(found.values()) == 12
+    assert found["swish"] == 12
+    assert found["relu"] == 230

@@ -323,6 +323,19 @@ def test_what_stays_undecided_is_in_the_report():
     json.dumps(report)
 
 
+@pytest.mark.parametrize("rows", [0, 3])
+def test_too_few_calibration_networks_are_a_note(rows):
+    model, report = fit(calibration=calibration(rows))
+    assert any("too few networks measured for their totals" in note for note in report["notes"])
+    assert report["notes"] == list(model.header.notes)
+
+
+def test_a_calibration_network_that_stands_twice_counts_once():
+    twice = pd.concat([calibration(), calibration()])
+    _, report = fit(calibration=twice)
+    assert any("3 rows repeat others' cases" in note for note in report["notes"])
+
+
 def test_header_of_the_model_keeps_what_was_left_out():
     busy = convolutions().assign(other_core_load=[1.0] + [0.0] * 79)
     model, _ = fit({"convolution": busy})

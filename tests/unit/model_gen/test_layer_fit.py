@@ -326,3 +326,14 @@ def test_what_took_another_path_moves_clipped_trees_by_a_factor_of_two_at_most()
         largest[learner] = fitted.forest.predict(columns).max()
     assert largest["boosting"] > np.log(15.0)
     assert largest["boosting_clipped"] == pytest.approx(np.log(2.0), rel=0.05)
+
+
+def test_as_good_is_within_one_standard_error_of_cases():
+    """Two rows a case: case sums of what is beyond the mean are what an error is made of."""
+    cases = np.repeat(["a", "b", "c", "d"], 2)
+    # mean 1, case sums 4, 0, 4, 0, less the mean's 2: standard error of the sum 4, the sum 8
+    excess = np.array([2.0, 2.0, 0.0, 0.0, 2.0, 2.0, 0.0, 0.0])
+    assert not layer_fit._as_good(excess, cases)
+    # the same with a mean of 0.5: the sum 4 is as large as its standard error
+    assert layer_fit._as_good(excess - 0.5, cases)
+    assert not layer_fit._as_good(np.append(excess - 0.49, np.nan), np.append(cases, "e"))

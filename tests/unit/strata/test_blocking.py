@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from model_gen.overlap_fit import MYRIAD_X
-from strata.blocking import BLOCK_NAMES, CUT_NAMES, block_terms
+from strata.blocking import BLOCK_NAMES, CUT_NAMES, ENGINE_TERMS, START_TERMS, block_terms
 from strata.errors import SchemaError
 from strata.execution import FEATURES
 
@@ -170,3 +170,16 @@ def test_sizes_are_whole_and_positive(bad):
         replace(MYRIAD_X, **bad)
     with pytest.raises(SchemaError, match="rows=-1"):
         replace(MYRIAD_X.fixed[0], rows=-1)
+
+
+def test_images_of_a_batch_come_one_after_the_other():
+    one = layer((37, 37), 48, 64, (37, 37), 3)
+    three = one.copy()
+    three[:, FEATURES.index("batch")] = 3
+    single, batch = (
+        dict(zip(BLOCK_NAMES, block_terms(each, MYRIAD_X)[0], strict=True)) for each in (one, three)
+    )
+    for name in {*START_TERMS, *ENGINE_TERMS} - {"unblocked_macs"}:
+        assert batch[name] == 3 * single[name]
+    for name in CUT_NAMES:
+        assert batch[name] == single[name]
