@@ -3,7 +3,8 @@
 Layers: |log(measured / estimated)| of held-out rows, divided by how much a layer's distance from
 the measured ones widens errors; quantiles per operation and length (Mondrian bins). Networks:
 totals of networks that nothing was fitted to against end-to-end times, divided by a scale that
-knows how the layers' errors add up. The quantiles are those of `crepes` (split conformal regression); docs/intervals.md.
+knows how the layers' errors add up. The quantiles are those of `crepes` (split conformal
+regression); docs/intervals.md.
 """
 
 from collections.abc import Callable, Mapping, Sequence
