@@ -25,8 +25,8 @@ _FOLDS = 5
 # Held out in turn, so many rows tell an error well enough; fitting five more times to tens of
 # thousands would take most of the time.
 _MOST_VALIDATED = 6_000
-_FOLDS_OF_LARGE = 3
-# Rows up to which other learners are tried.
+_FOLDS_OF_LARGE, _FOLDS_OF_LARGEST = 3, 2
+# Rows up to which other learners are tried, and beyond which a fold more buys nothing.
 _MOST_CHOSEN = 12_000
 # Rows in all from which a second process pays for its start.
 _ROWS_OF_TWO_PROCESSES = 8_000
@@ -201,7 +201,8 @@ def _cross_validate(
     rows = np.flatnonzero(_judging(table))
     chosen = table.iloc[rows]
     large = len(table) > _MOST_VALIDATED
-    folds = min(_FOLDS_OF_LARGE if large else _FOLDS, chosen["case_id"].nunique())
+    most = _FOLDS_OF_LARGEST if len(table) > _MOST_CHOSEN else _FOLDS_OF_LARGE
+    folds = min(most if large else _FOLDS, chosen["case_id"].nunique())
     kinds = (Mixed.kind,) if large else kinds
     if folds < 2:
         return 0, {}
