@@ -16,6 +16,7 @@ import numpy as np
 
 from benchmark.black_box_plan import nest_id
 from benchmark.matcher import Match, match
+from benchmark.plan import purpose_of
 from benchmark.shards import read_shard
 from model_gen.black_box import Sums
 from simulators.grouping import Candidate, group_layers
@@ -203,7 +204,7 @@ def read_times(
             try:
                 case = record["case"]
                 key, kernels = case["case_id"], case["settings"].get("kernels", 0)
-                purpose = (record.get("tags") or {}).get("purpose")
+                purpose = purpose_of(record)
                 profile = profile_from_dict(record["profile"], where)
             except (KeyError, TypeError) as error:
                 raise ArtefactError(f"{where}: no record of a measured case: {error!r}") from None

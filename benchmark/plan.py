@@ -41,6 +41,11 @@ class BenchmarkCase:
         }
 
 
+def purpose_of(record: Mapping[str, Any]) -> str | None:
+    """What a shard's record was measured for alone; None for one that serves every fit."""
+    return (record.get("tags") or {}).get("purpose")
+
+
 def case_id(benchmark: str, settings: Mapping[str, Any]) -> str:
     """First 16 hex digits of SHA-256 over the canonical JSON of [benchmark, settings]."""
     text = json.dumps([benchmark, dict(settings)], sort_keys=True, separators=(",", ":"))

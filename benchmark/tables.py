@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark.matcher import EdgeRow, Match, MatchedLayer, match
-from benchmark.plan import MAPPING_ONLY, TOTAL_ONLY
+from benchmark.plan import MAPPING_ONLY, TOTAL_ONLY, purpose_of
 from benchmark.shards import read_shard
 from strata.atomic import replacing
 from strata.edges import EDGE_FEATURES
@@ -242,10 +242,6 @@ def _calibration_row(record: Mapping[str, Any], graph: Graph, profile: Profile) 
     }
 
 
-def _purpose(record: Mapping[str, Any]) -> str | None:
-    return record.get("tags", {}).get("purpose")
-
-
 def add_match(
     rows: Rows, record: Mapping[str, Any], graph: Graph, profile: Profile, found: Match
 ) -> None:
@@ -257,7 +253,7 @@ def add_match(
     rows.mapping += [_edge_row(case, "fusion", row) for row in found.fusions]
     rows.mapping += [_edge_row(case, "insertion", row) for row in found.insertions]
     rows.placements += _placement_rows(case, found)
-    if _purpose(record) == MAPPING_ONLY:
+    if purpose_of(record) == MAPPING_ONLY:
         return
     matrix = feature_matrix([layer.executed for layer in found.layers])
     for layer, values in zip(found.layers, matrix, strict=True):
@@ -280,7 +276,7 @@ def add_record(rows: Rows, record: Mapping[str, Any], build: Build, where: str) 
         reason = reason or "only the end-to-end time is known: make_black_box_tables reads it"
     elif profile.refusal is None:
         graph = with_bits(build(case["benchmark"], case["settings"]), profile.bits)
-        if _purpose(record) == TOTAL_ONLY:
+        if purpose_of(record) == TOTAL_ONLY:
             if reason is None:
                 rows.calibration.append(_calibration_row(record, graph, profile))
         else:

@@ -8,7 +8,7 @@ written without some of their operations (ShuffleNet, ConvNeXt) are not here: ha
 that somebody designed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -23,8 +23,9 @@ from graph_gen.published_edge_tpu_classic import squeezenet
 from graph_gen.published_ncs2_rvc2 import mobileone_s0
 from strata.graph import Graph
 
-# Edges of images, and of those for networks that work at full resolution throughout.
+# Edges of images, of those for heavy networks, and for such as work at full resolution throughout.
 _SIZES = tuple(range(96, 321, 8))
+_MIDDLING = tuple(range(96, 161, 8))
 _SMALL = tuple(range(48, 129, 16))
 
 _Draw = Callable[[np.random.Generator], Graph]
@@ -35,8 +36,8 @@ def _size(generator: np.random.Generator, sizes: tuple[int, ...] = _SIZES) -> tu
     return edge, edge
 
 
-def _name(generator: np.random.Generator, names: object) -> str:
-    return str(generator.choice(sorted(names)))  # type: ignore[call-overload]
+def _name(generator: np.random.Generator, names: Iterable[str]) -> str:
+    return str(generator.choice(sorted(names)))
 
 
 def _regnet(generator: np.random.Generator) -> Graph:
@@ -44,7 +45,7 @@ def _regnet(generator: np.random.Generator) -> Graph:
 
 
 def _vovnet(generator: np.random.Generator) -> Graph:
-    return varied.vovnet(_name(generator, varied.VOVNETS), _size(generator, _SIZES[:9]))
+    return varied.vovnet(_name(generator, varied.VOVNETS), _size(generator, _MIDDLING))
 
 
 def _squeezenet(generator: np.random.Generator) -> Graph:

@@ -68,7 +68,7 @@ def _total(network: WholeNetwork, model: PlatformModel) -> Total | None:
     for layer in found.layers:
         if layer.time_s == 0:
             continue
-        around = layer.intervals_s.get(LEVELS[SPREAD])
+        around = layer.interval_s(LEVELS[SPREAD])
         if layer.time_s is None or around is None:
             return None
         times.append(layer.time_s)

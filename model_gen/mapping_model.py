@@ -9,7 +9,7 @@ import pandas as pd
 
 from model_gen.mapping_fit import PairScore, fit_mapping, fit_placement
 from model_gen.memory_fit import fit_memory
-from model_gen.tables import MULTI_LAYER
+from model_gen.tables import inside_networks
 from strata.mapping import MappingModel
 
 
@@ -24,7 +24,7 @@ class NetworkTables:
 
 def multi_layer(networks: pd.DataFrame) -> pd.DataFrame:
     """The rows of benchmarks whose layers stand as in networks."""
-    return networks[networks["benchmark"].isin(MULTI_LAYER)]
+    return networks[inside_networks(networks)]
 
 
 def fit_mapping_model(tables: NetworkTables, seed: int) -> tuple[MappingModel, list[PairScore]]:

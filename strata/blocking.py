@@ -417,20 +417,21 @@ def _tiling(
     if best is None:
         return None
     fixed = (each for each in blocking.fixed if each.fits(rows, columns, channels, filters))
-    for tile in fixed:
-        down, across = _heights(blocking, rows, chosen[0]), _widths(blocking, columns, chosen[1])
-        if tile.rows:
-            down = _different(_tiles(rows, min(rows.made, rows.outputs(tile.rows))), blocking)
-        if tile.columns:
-            most = min(columns.made, columns.outputs(tile.columns))
-            across = _different(_tiles(columns, most), blocking)
-        parts = _parts_of(channels, tile.part_channels) if tile.part_channels else best[1].parts
-        each = tile.part_channels or _parts_of(channels, parts)
-        # nobody asks whether its output fits the tile's memory, nor what to do if its rows do not
-        stages = _stages(blocking, rows, columns, each, filters, down, across, bounded=False)
-        cut = sum(down.values()), sum(across.values())
-        return _Tiling(parts, stages, cut) if stages else None
-    return best[1]
+    tile = next(fixed, None)
+    if tile is None:
+        return best[1]
+    down, across = _heights(blocking, rows, chosen[0]), _widths(blocking, columns, chosen[1])
+    if tile.rows:
+        down = _different(_tiles(rows, min(rows.made, rows.outputs(tile.rows))), blocking)
+    if tile.columns:
+        most = min(columns.made, columns.outputs(tile.columns))
+        across = _different(_tiles(columns, most), blocking)
+    parts = _parts_of(channels, tile.part_channels) if tile.part_channels else best[1].parts
+    each = tile.part_channels or _parts_of(channels, parts)
+    # nobody asks whether its output fits the tile's memory, nor what to do if its rows do not
+    stages = _stages(blocking, rows, columns, each, filters, down, across, bounded=False)
+    cut = sum(down.values()), sum(across.values())
+    return _Tiling(parts, stages, cut) if stages else None
 
 
 _Extent = tuple[int, int, bool, bool]  # read, made, and whether they begin within a row of memory

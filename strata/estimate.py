@@ -184,13 +184,14 @@ def estimate_executed(
     matrix = feature_matrix(run)
     answers = layer_answers(run, matrix, model, kind)
     traffic = model.traffic.layers_bytes(run, matrix)
-    times_s, overhead_s = _times(graph, run, answers, model.overhead)
+    handed = graph.input_bytes, leaving_bytes(graph, run)
+    times_s, overhead_s = _times(answers, handed, model.overhead)
     total_s = sum(times_s) + overhead_s
     intervals_s, total_intervals_s = estimated_intervals(answers, matrix, total_s, model, kind)
     if model.adjustment is not None:
         answers = adjusted_answers(run, answers, model.adjustment)
         original_s, original_total_s = times_s, total_s
-        times_s, overhead_s = _times(graph, run, answers, model.adjustment.overhead(model.overhead))
+        times_s, overhead_s = _times(answers, handed, model.adjustment.overhead(model.overhead))
         total_s = sum(times_s) + overhead_s
         factor = model.adjustment.interval_factor
         intervals_s = [
@@ -217,15 +218,15 @@ def estimate_executed(
 
 
 def _times(
-    graph: Graph,
-    run: Sequence[ExecutedLayer],
-    answers: Sequence[Answer],
-    overhead: "NetworkOverhead",
+    answers: Sequence[Answer], handed: tuple[int, int], overhead: "NetworkOverhead"
 ) -> tuple[list[float], float]:
-    """Seconds of each layer, 0 where none is known, and of what the network costs beside them."""
+    """Seconds of each layer, 0 where none is known, and of what the network costs beside them.
+
+    `handed` are the bytes that enter and leave.
+    """
     times_s = [answer.time_s or 0.0 for answer in answers]
     timed = sum(time_s > 0 for time_s in times_s)
-    return times_s, overhead.time_s(timed, graph.input_bytes, leaving_bytes(graph, run))
+    return times_s, overhead.time_s(timed, *handed)
 
 
 def check_kind(kind: str) -> None:
