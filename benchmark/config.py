@@ -18,6 +18,7 @@ from strata.yaml_file import Section, read_yaml, validate
 MicroKernel = Literal[
     "convolution",
     "depthwise_convolution",
+    "transposed_convolution",
     "max_pooling",
     "average_pooling",
     "dense",

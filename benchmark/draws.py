@@ -171,6 +171,30 @@ def _depthwise_convolution(generator: np.random.Generator, sampling: Sampling) -
     }
 
 
+def _transposed_convolution(generator: np.random.Generator, sampling: Sampling) -> Row:
+    """Decoders halve or keep the channels; a last layer has as many filters as there are classes.
+    Kernels are the stride, so that windows do not overlap, or about twice as large.
+    """
+    height, width = _extents(generator, 128)
+    channels = _channels(generator, height, sampling)
+    stride = _choose(generator, {2: 0.85, 4: 0.1, 8: 0.05})
+    kernel = max(stride, round(stride * float(generator.choice([1.0, 1.5, 2.0, 2.5]))))
+    filters = _channels(generator, stride * height, sampling)
+    if generator.random() < _CLASSIFIER_SHARE:
+        filters = _log_uniform(generator, 1, 200)
+    elif generator.random() < 0.5:
+        filters = round_channels(generator, channels / int(generator.integers(1, 3)), sampling)
+    return {
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "filters": filters,
+        "kernel": kernel,
+        "stride": stride,
+        "activation": str(generator.choice(["none", "relu"], p=[0.7, 0.3])),
+    }
+
+
 def _pooling(generator: np.random.Generator, sampling: Sampling) -> Row:
     height, width = _extents(generator, 256)
     return {
@@ -312,6 +336,7 @@ def _architectures(generator: np.random.Generator, sampling: Sampling) -> Row:
 DRAWS: dict[str, Callable[[np.random.Generator, Sampling], Row]] = {
     "convolution": _convolution,
     "depthwise_convolution": _depthwise_convolution,
+    "transposed_convolution": _transposed_convolution,
     "max_pooling": _pooling,
     "average_pooling": _pooling,
     "dense": _dense,

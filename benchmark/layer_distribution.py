@@ -73,6 +73,9 @@ def _kernel_of(layer: Layer) -> tuple[str, Row] | None:
     match layer.parameters:
         case op.Convolution() as parameters:
             return _convolution(layer, parameters)
+        case op.TransposedConvolution(filters=filters, kernel=kernel, stride=stride, groups=1):
+            window = _window(kernel, stride)
+            return ("transposed_convolution", {**window, "filters": filters}) if window else None
         case op.Pooling(kind=kind, kernel=kernel, stride=stride):
             window = _window(kernel, stride)
             return (f"{kind}_pooling", window) if window else None

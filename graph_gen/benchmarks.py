@@ -20,6 +20,7 @@ Row = Mapping[str, int | float | str]
 _DESCRIBED = (
     "convolution",
     "depthwise_convolution",
+    "transposed_convolution",
     "max_pooling",
     "average_pooling",
     "dense",

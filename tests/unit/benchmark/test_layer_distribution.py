@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[3]
 KERNELS = (
     "convolution",
     "depthwise_convolution",
+    "transposed_convolution",
     "max_pooling",
     "average_pooling",
     "dense",

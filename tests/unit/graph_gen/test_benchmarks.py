@@ -18,8 +18,8 @@ def kernels(graph):
 
 def test_the_names_other_rooms_rely_on():
     assert set(BENCHMARKS) == {
-        *("convolution", "depthwise_convolution", "max_pooling", "average_pooling"),
-        *("dense", "add", "concat", "convnet", "fcnet", "moved", "pooled", "cells", "stems"),
+        *("convolution", "depthwise_convolution", "transposed_convolution", "max_pooling"),
+        *("average_pooling", "dense", "add", "concat", "convnet", "fcnet", "moved", "pooled", "cells", "stems"),
         *("tangles", "architectures"),
     }
     assert all(item.operation == name for name, item in MICRO_KERNELS.items())
@@ -77,6 +77,23 @@ def test_depthwise_convolutions():
     for layer in kernels(graph):
         assert layer.operation == "depthwise_convolution"
         assert layer.output_shape == (1, 6, 5, 5)
+
+
+# (before, after): kernel - stride rows are cut off, the smaller half of them before
+@pytest.mark.parametrize(
+    ("kernel", "stride", "sides"), [(4, 2, (1, 1)), (3, 2, (0, 1)), (2, 2, (0, 0)), (9, 4, (2, 3))]
+)
+def test_transposed_convolutions_enlarge_by_their_stride(kernel, stride, sides):
+    row = {"height": 9, "width": 5, "channels": 6, "filters": 10, "kernel": kernel}
+    graph = build("transposed_convolution", row | {"stride": stride, "activation": "relu"})
+    assert len(kernels(graph)) == 4
+    for layer in kernels(graph):
+        assert layer.operation == "transposed_convolution"
+        assert layer.inputs == ("input",)
+        assert layer.output_shape == (1, 10, 9 * stride, 5 * stride)
+        assert layer.parameters.padding == (sides[0], sides[0], sides[1], sides[1])
+        assert graph.successors[layer.name] == (f"{layer.name}/relu",)
+    assert all(graph[name].output_shape == (1, 10, 1, 1) for name in graph.outputs)
 
 
 @pytest.mark.parametrize("kind", ["max", "average"])
@@ -170,6 +187,11 @@ def test_fcnet():
         ("dense", {"channels": 65536, "filters": 65536}, ["channels=65536", "67108864"]),
         ("add", {"height": 2048, "width": 2048, "channels": 5}, ["height=2048", "16777216"]),
         ("max_pooling", {"height": 1, "width": 1, "channels": 1, "kernel": 17}, ["kernel", "16"]),
+        (
+            "transposed_convolution",
+            {"height": 1, "width": 1, "channels": 1, "filters": 1, "kernel": 1},
+            ["kernel=1", "stride=2"],
+        ),
         ("cells", {}, ["seed", "missing"]),
         ("cells", {"seed": -1}, ["seed", "-1"]),
         ("cells", {"seed": 1, "size": 7}, ["size", "32"]),
