@@ -68,14 +68,15 @@ def _convolution(layer: Layer, parameters: op.Convolution) -> tuple[str, Row] | 
 
 
 def _kernel_of(layer: Layer) -> tuple[str, Row] | None:
-    """Micro-kernel benchmark and the settings beside extents and channels; None if it has none."""
+    """Micro-kernel benchmark and the settings beside extents and channels; None if it has none.
+
+    Transposed convolutions have none here: two families hold five of them, which is no
+    distribution.
+    """
     shapes = layer.input_shapes
     match layer.parameters:
         case op.Convolution() as parameters:
             return _convolution(layer, parameters)
-        case op.TransposedConvolution(filters=filters, kernel=kernel, stride=stride, groups=1):
-            window = _window(kernel, stride)
-            return ("transposed_convolution", {**window, "filters": filters}) if window else None
         case op.Pooling(kind=kind, kernel=kernel, stride=stride):
             window = _window(kernel, stride)
             return (f"{kind}_pooling", window) if window else None

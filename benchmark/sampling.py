@@ -126,8 +126,11 @@ _NEAR_SHARE = {"shapes": 0.0, "both": 0.5, "distribution": 1.0}  # points near r
 
 
 def _drawn(benchmark: str, generator: np.random.Generator, sampling: Sampling) -> Row:
-    """Settings by the sampling's way of drawing; multi-layer networks know but one."""
-    share = _NEAR_SHARE[sampling.draw] if BENCHMARKS[benchmark].operation else 0.0
+    """Settings by the sampling's way of drawing; networks, and kernels that the snapshot of
+    real layers does not have, know but rules of thumb.
+    """
+    known = benchmark in layer_distribution.real_layers()
+    share = _NEAR_SHARE[sampling.draw] if known else 0.0
     # certain outcomes draw no number: points of earlier plans stay
     if share == 1.0 or (share and generator.random() < share):
         return layer_distribution.draw(benchmark, generator, sampling)

@@ -29,7 +29,6 @@ ROOT = Path(__file__).parents[3]
 KERNELS = (
     "convolution",
     "depthwise_convolution",
-    "transposed_convolution",
     "max_pooling",
     "average_pooling",
     "dense",
