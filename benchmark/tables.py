@@ -104,6 +104,7 @@ CALIBRATION_SCHEMA = pa.schema(
     [
         ("case_id", _TEXT),
         ("benchmark", _TEXT),
+        ("family", _TEXT),
         ("time_s", _NUMBER),
         ("wall_s", _NUMBER),
         ("device_s", _NUMBER),
@@ -230,10 +231,14 @@ def _network_row(
 
 
 def _calibration_row(record: Mapping[str, Any], graph: Graph, profile: Profile) -> dict[str, Any]:
-    """A network's total, and its graph, which the finished model is asked about."""
+    """A network's total, and its graph, which the finished model is asked about.
+
+    `family` is the published one it is drawn from; random networks have none.
+    """
     return {
         "case_id": record["case"]["case_id"],
         "benchmark": record["case"]["benchmark"],
+        "family": record["case"]["settings"].get("family"),
         "time_s": profile.time_s,
         "wall_s": record.get("wall_s", 0.0),
         "device_s": record.get("device_s", 0.0),

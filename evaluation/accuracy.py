@@ -114,6 +114,25 @@ def _points_table(every: Sequence[Results]) -> Table:
     return Table("points", "Points per layer type", frame.reset_index(drop=True), notes)
 
 
+def _families_section(every: Sequence[Results]) -> Section | None:
+    rows = [
+        {
+            "platform": results.platform,
+            "family": each.family,
+            "networks": each.networks,
+            "covered, %": round(100 * each.covered / each.networks),
+            "median width, %": round(100 * each.width, 1),
+        }
+        for results in every
+        for each in results.families
+    ]
+    if not rows:
+        return None
+    notes = ("Intervals of 90% that stand on all calibration networks but the family's.",)
+    title = "Intervals of totals, families left out in turn"
+    return Section("Families", (), (Table("families", title, pd.DataFrame(rows), notes),))
+
+
 def accuracy_figure(frame: pd.DataFrame) -> Drawing:
     """MAPE per platform and model kind, one panel per figure; the aim as a line, where there is."""
     shown = [name for name in _PLOTTED if name in set(frame["figure"])]
@@ -152,6 +171,8 @@ def write_accuracy(every: Sequence[Results], folder: Path) -> Table:
         Section("Accuracy", tuple(verdict_lines(frame)), (table,), pictures),
         Section("Points", (), (_points_table(every),)),
     ]
+    families = _families_section(every)
+    sections += [families] if families else []
     write_files("Accuracy of the platform models", sections, folder)
     with replacing(folder / "tables" / "accuracy.csv") as draft:
         frame.to_csv(draft, index=False, lineterminator="\n")

@@ -13,6 +13,7 @@ import pandas as pd
 
 from evaluation.aims import AT_LEAST, aims_of, reaches
 from evaluation.coverage import EVERY_SET, check_coverage, coverage_scores
+from evaluation.families import FamilyCoverage, family_coverage, pooled_coverage
 from evaluation.frames import UNTIMED, check_layers, check_networks, read_table
 from evaluation.metrics import mape, spearman
 from evaluation.noise_floor import noise_of
@@ -80,6 +81,7 @@ FIGURES = (
 )
 POINTS = "points"
 COVERAGE = "coverage_90"
+FAMILIES = "coverage_90_families"
 # What the paper reports of the real device that a platform simulates: (table, subject, metric)
 _PAPER_DEVICE = {"dpu_zcu102": "ZCU102", "ncs2": "NCS2"}
 _PAPER = {
@@ -105,6 +107,7 @@ class Results:
     factor: float
     points: pd.DataFrame
     intervals: pd.DataFrame | None = None
+    families: tuple[FamilyCoverage, ...] = ()
 
 
 def find_platforms(folder: Path) -> list[Path]:
@@ -130,6 +133,7 @@ def read_results(folder: Path) -> Results:
         factor=fitted_factor(folder / "tables", model),
         points=points_per_layer_type(folder / "tables"),
         intervals=_intervals(folder / "evaluation" / "intervals.parquet"),
+        families=family_coverage(folder / "tables" / "calibration.parquet", model),
     )
 
 
@@ -246,10 +250,26 @@ def coverage_row(results: Results) -> dict[str, Any] | None:
     return None
 
 
+def families_row(results: Results) -> dict[str, Any] | None:
+    """The same of calibration networks, each family's by intervals that stand on the others."""
+    if not results.families:
+        return None
+    return {
+        "platform": results.platform,
+        "figure": FAMILIES,
+        "text": "networks inside their 90% interval, families left out in turn (%)",
+        "n": sum(each.networks for each in results.families),
+        JUDGED: 100 * pooled_coverage(results.families),
+        "aim": None,
+        "verdict": "",
+        "beats_scaled_roofline": "",
+    }
+
+
 def platform_rows(results: Results) -> list[dict[str, Any]]:
     """All rows of one platform."""
     rows = [figure_row(figure, results) for figure in FIGURES]
-    rows += [points_row(results), coverage_row(results)]
+    rows += [points_row(results), coverage_row(results), families_row(results)]
     return [row for row in rows if row is not None]
 
 

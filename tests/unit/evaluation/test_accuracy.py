@@ -1,5 +1,7 @@
 """The accuracy table: what is scored, which verdict follows, and what is said of an empty model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +19,7 @@ from evaluation.accuracy_rows import (
     platform_rows,
 )
 from evaluation.aims import aims_of, fitting_aim, reaches
+from evaluation.families import FamilyCoverage
 from evaluation.points import points_by_benchmark, points_per_layer_type
 from strata.errors import ArtefactError
 from strata.execution import OWN_FEATURES
@@ -100,6 +103,18 @@ def test_an_aim_is_reached_or_missed_and_said_in_capitals(results):
     assert rows["keras_mape"]["verdict"] == ""
     unknown = platform_rows(results("other"))
     assert {row["verdict"] for row in unknown} == {""}
+
+
+def test_networks_of_families_left_out_are_counted_together(results, tmp_path):
+    found = results()
+    families = (FamilyCoverage("regnet", 10, 9, 0.05), FamilyCoverage("unet", 30, 21, 0.08))
+    found = replace(found, families=families)
+    (row,) = [row for row in platform_rows(found) if row["figure"] == "coverage_90_families"]
+    assert (row["n"], row["mixed"], row["verdict"]) == (40, 75.0, "")
+    accuracy.write_accuracy([found], tmp_path)
+    table = pd.read_csv(tmp_path / "tables/families.csv")
+    assert list(table["family"]) == ["regnet", "unet"]
+    assert list(table["covered, %"]) == [90, 70]
 
 
 def test_the_papers_figures_stand_beside_the_devices_it_measured():
