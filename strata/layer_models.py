@@ -415,7 +415,10 @@ _DERIVED = (
     "output_pixels",
     "filter_elements",
     "working_set_elements",
+    "channels_in_vectors",
 )
+# Lanes of the widest vector unit described here; narrower ones are powers of two, as alignments are
+_VECTOR_LANES = 64
 
 
 def mixed_names(base: Overlap) -> tuple[str, ...]:
@@ -440,7 +443,8 @@ def _derived(matrix: np.ndarray, engine_s: np.ndarray, moved_s: np.ndarray) -> n
     """(rows, len(_DERIVED)): products that trees find hard, in the units a machine buffers by.
 
     Both sides of the base and their ratio; a row of the input and of the output over all channels,
-    pixels of the output, weights of a filter, input and output together.
+    pixels of the output, weights of a filter, input and output together; channels in whole vectors
+    over channels, since poolings and depthwise convolutions pay for empty lanes too.
     """
     ratio = engine_s / np.maximum(moved_s, SHORTEST_S)
     width, channels, output_width, filters, output_height = _select(
@@ -451,7 +455,9 @@ def _derived(matrix: np.ndarray, engine_s: np.ndarray, moved_s: np.ndarray) -> n
     ).T
     pixels, of_filter = output_height * output_width, weights / np.maximum(filters, 1.0)
     rows = (width * channels, output_width * filters)
-    return np.column_stack([engine_s, moved_s, ratio, *rows, pixels, of_filter, read + made])
+    vectors = np.ceil(channels / _VECTOR_LANES) * _VECTOR_LANES / np.maximum(channels, 1.0)
+    sizes = (*rows, pixels, of_filter, read + made, vectors)
+    return np.column_stack([engine_s, moved_s, ratio, *sizes])
 
 
 LayerModel = Roofline | Refined | Statistical | Mixed | MixedAnnette

@@ -263,6 +263,7 @@ def test_columns_of_the_mixed_models_trees_by_hand():
         "output_pixels": 20,
         "filter_elements": 144,
         "working_set_elements": 1160,
+        "channels_in_vectors": 4.0,  # 16 channels on 64 lanes
         "channels_tiles": 1,
     }
     _, columns = base_and_columns(layer, base, tuple(expected))
