@@ -33,7 +33,7 @@ from hardware_modules.base import HardwareModule
 from hardware_modules.registry import create
 from model_gen.learned import fit_models
 from model_gen.statistical import DEFAULT_FOREST, FEWEST_ROWS, ForestSettings
-from model_gen.tables import MULTI_LAYER, read_table, table_matrix, table_times, undisturbed
+from model_gen.tables import inside_networks, read_table, table_matrix, table_times, undisturbed
 from model_gen.unrolling import UnrollingFit, identified, read_unrolling
 from strata.atomic import replacing
 from strata.console import exits_cleanly
@@ -244,7 +244,7 @@ def _points(
 
 def _held_out(networks: Path, tables: Path) -> dict[str, pd.DataFrame]:
     table = read_table(tables / "layers" / f"{OPERATION}.parquet")
-    inside = table[table["benchmark"].isin(MULTI_LAYER)]
+    inside = table[inside_networks(table)]
     if len(inside) > MOST_HELD_OUT:
         inside = inside.sample(MOST_HELD_OUT, random_state=0)
     found = {name: network_layers(networks, name) for name in ("table2", "nasbench")}

@@ -31,7 +31,7 @@ from evaluation.table_format import Table, to_text
 from model_gen.layer_fit import rows_beside, unrolling_of
 from model_gen.learned import fit_models
 from model_gen.statistical import ForestSettings
-from model_gen.tables import MULTI_LAYER, undisturbed
+from model_gen.tables import inside_networks, undisturbed
 from model_gen.unrolling import UnrollingFit, identified, read_unrolling
 from strata.console import exits_cleanly
 from strata.context import CONTEXT_FEATURES
@@ -70,7 +70,7 @@ class Measured:
 
 def isolated_only(tables: Tables) -> dict[str, pd.DataFrame]:
     """Rows of kernels measured alone; operations that never were are left out."""
-    kept = {key: table[~table["benchmark"].isin(MULTI_LAYER)] for key, table in tables.items()}
+    kept = {key: table[~inside_networks(table)] for key, table in tables.items()}
     return {key: table for key, table in kept.items() if len(table)}
 
 
@@ -172,7 +172,7 @@ def twins(tables: Tables) -> pd.DataFrame:
     """
     found = []
     for key, table in tables.items():
-        inside = table["benchmark"].isin(MULTI_LAYER)
+        inside = inside_networks(table)
         sides = [
             table[rows].groupby(list(OWN_FEATURES), sort=False)["time_s"].median()
             for rows in (~inside, inside)

@@ -26,8 +26,8 @@ from model_gen.overlap_fit import fit_overlap
 from model_gen.peaks import fit_peaks
 from model_gen.statistical import DEFAULT_FOREST, efficiency, fit_columns, has_target
 from model_gen.tables import (
-    MULTI_LAYER,
     hashed_share,
+    inside_networks,
     read_table,
     table_matrix,
     table_times,
@@ -130,11 +130,11 @@ def read_pool(platform: Path, operation: str) -> Pool:
     """The table of a platform's folder, as the pipeline leaves it; ArtefactError without one."""
     path = platform / "tables" / "layers" / f"{operation}.parquet"
     table, _ = undisturbed(read_table(path))
-    if "benchmark" not in table.columns or not table["benchmark"].isin(MULTI_LAYER).any():
+    if "benchmark" not in table.columns or not inside_networks(table).any():
         raise ArtefactError(f"{path}: no rows of multi-layer benchmarks to judge by")
     dimensions = identified(read_unrolling(platform / "unrolling.json").get(operation, []))
     unseen = table["case_id"].map(lambda case: hashed_share(f"judge {case}") < _HELD_OUT)
-    inside = table["benchmark"].isin(MULTI_LAYER)
+    inside = inside_networks(table)
     return Pool(table[~(unseen & inside)], table[unseen & inside], dimensions)
 
 
@@ -145,7 +145,7 @@ def drawn(pool: pd.DataFrame, points: int, seed: int) -> pd.DataFrame | None:
     smaller one.
     """
     keys = pd.util.hash_pandas_object(pool[list(OWN_FEATURES)], index=False)
-    inside = pool["benchmark"].isin(MULTI_LAYER)
+    inside = inside_networks(pool)
     chosen: set[str] = set()
     for part, share in ((inside, 1 - _KERNEL_SHARE), (~inside, _KERNEL_SHARE)):
         of_case = keys[part].groupby(pool.loc[part, "case_id"]).agg(set)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark.tables import read_layer_tables
-from model_gen.tables import MULTI_LAYER
+from model_gen.tables import inside_networks
 from strata.execution import OWN_FEATURES
 
 COLUMNS = ("layer_type", "points", "rows", "isolated_rows", "network_rows", "graphs")
@@ -28,7 +28,7 @@ def points_per_layer_type(tables: Path) -> pd.DataFrame:
     rows = []
     for layer_type, parts in by_type.items():
         table = pd.concat(parts)
-        inside = int(table["benchmark"].isin(MULTI_LAYER).sum())
+        inside = int(inside_networks(table).sum())
         distinct = len(table[list(OWN_FEATURES)].drop_duplicates())
         counts = (distinct, len(table), len(table) - inside, inside, table["case_id"].nunique())
         rows.append((layer_type, *counts))

@@ -24,7 +24,7 @@ from benchmark.sampling import named_generator
 from evaluation.metrics import mape
 from evaluation.sampler_bench import KERNEL, budgets_on_the_way, fit
 from evaluation.table_format import Table, to_text, write_table
-from model_gen.tables import MULTI_LAYER, read_table, table_matrix, table_times
+from model_gen.tables import inside_networks, read_table, table_matrix, table_times
 from strata.console import exits_cleanly
 from strata.errors import SchemaError
 
@@ -89,7 +89,7 @@ def judge(pool: Pool, cases: Sequence[BenchmarkCase], seed: int) -> dict[str, fl
     """MAPE in percent on judging kernels and on layers inside benchmark networks."""
     model = fit(pool.kernels(cases), seed)
     alone = pool.kernels(pool.judges.cases)
-    inside = pool.table[pool.table["benchmark"].isin(MULTI_LAYER)]
+    inside = pool.table[inside_networks(pool.table)]
     errors = {}
     for name, rows in (("layers_alone", alone), ("layers_inside", inside)):
         if len(rows):

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.tables import read_layer_tables
-from model_gen.tables import MULTI_LAYER, table_matrix, undisturbed
+from model_gen.tables import inside_networks, table_matrix, undisturbed
 from strata.platform_model import PlatformModel
 
 KIND = "roofline"
@@ -39,7 +39,7 @@ def benchmark_totals(tables: Path, platform: PlatformModel) -> pd.DataFrame:
     roofline count as nothing, as they do in no estimate with a model.
     """
     networks, _ = undisturbed(pd.read_parquet(tables / "networks.parquet"))
-    networks = networks[networks["benchmark"].isin(MULTI_LAYER)]
+    networks = networks[inside_networks(networks)]
     sums: dict[str, float] = dict.fromkeys(networks["case_id"], 0.0)
     for key, table in read_layer_tables(tables).items():
         rows = table[table["case_id"].isin(sums.keys())]
