@@ -7,14 +7,14 @@ then part of its group's, which is right wherever they always stand together.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmark.black_box_plan import nest_id
+from benchmark.black_box_plan import PAIR, nest_id
 from benchmark.matcher import Match, match
 from benchmark.plan import purpose_of
 from benchmark.shards import read_shard
@@ -23,7 +23,7 @@ from simulators.grouping import Candidate, group_layers
 from strata import operations as op
 from strata.edges import pair_key
 from strata.errors import ArtefactError, MatchError
-from strata.execution import OWN_FEATURES, ExecutedLayer, feature_matrix, make_executed
+from strata.execution import OWN_FEATURES, ExecutedLayer, feature_matrix
 from strata.graph import Graph, with_bits
 from strata.profile import ExecutedNode, Profile
 from strata.profile_json import profile_from_dict
@@ -31,6 +31,7 @@ from strata.profile_json import profile_from_dict
 Build = Callable[[str, Mapping[str, Any]], Graph]
 
 CHEAP = frozenset(("relu", "relu6", "leaky_relu"))  # comparisons: with the layer before, as stated
+_STATED = op.Activation | op.BatchNormalization  # join what they follow
 _QUANTILE = 0.25  # what modules take of their samples
 _FEWEST_TRIPLES = 20
 _ASSUMED_SPREAD = 0.005  # of two compilations, where no third graph tells it
@@ -41,8 +42,9 @@ class Rules:
     """What executes together, beside what is stated.
 
     `joined` are keys of pairs, as "convolution->add", of which the second runs with the first where
-    nothing else reads the tensor between them; `apart` are kinds of activation that are layers of
-    their own.
+    nothing else reads the tensor between them, and nothing but activations and normalisations has
+    joined the first already: what was found of pairs says nothing of three. `apart` are kinds of
+    activation that are layers of their own.
     """
 
     joined: frozenset[str] = frozenset()
@@ -57,8 +59,10 @@ class Rules:
             return parameters.kind not in self.apart
         if isinstance(parameters, op.BatchNormalization):
             return True
-        producer = make_executed(candidate.group).operation
-        return pair_key(producer, candidate.layer.operation) in self.joined
+        first, *others = candidate.group
+        if not all(isinstance(each.parameters, _STATED) for each in others):
+            return False
+        return pair_key(first.operation, candidate.layer.operation) in self.joined
 
 
 def learned_as(executed: ExecutedLayer) -> str:
@@ -85,6 +89,14 @@ class Timed:
     sigma_s: float
     found: Match
     rows: np.ndarray
+
+    @property
+    def pair(self) -> str:
+        """The pair's key of a graph of pairs, else empty."""
+        case = self.record["case"]
+        if case["benchmark"] != PAIR:
+            return ""
+        return pair_key(case["settings"]["producer"], case["settings"]["follower"])
 
     @property
     def names(self) -> list[str]:
@@ -132,6 +144,20 @@ class Readings:
     def networks(self) -> list[Timed]:
         """Graphs of several layers."""
         return [graph for graph in self.graphs if not graph.nest]
+
+    @property
+    def kernels(self) -> "Readings":
+        """What says how long layers take alone: neither networks nor pairs."""
+        return replace(self, graphs=[one for one in self.graphs if one.nest and not one.pair])
+
+    @property
+    def pairs(self) -> "Readings":
+        """Graphs of pairs."""
+        return replace(self, graphs=[one for one in self.graphs if one.pair])
+
+    def without_pairs(self, keys: Collection[str]) -> "Readings":
+        """All but graphs of these pairs."""
+        return replace(self, graphs=[one for one in self.graphs if one.pair not in keys])
 
     @property
     def nests(self) -> dict[str, list[Timed]]:
@@ -328,10 +354,15 @@ def _whole(one: Timed) -> Whole:
     return Whole(one, tuple(place[key] for key in counts), tuple(map(float, counts.values())))
 
 
+def all_differences(readings: Readings) -> list[Difference]:
+    """One per nest that has one."""
+    found = map(difference, readings.nests.values())
+    return [step for step in found if step is not None]
+
+
 def make_sums(readings: Readings) -> Plan:
     """All differences, the smallest graph of every nest, and the networks' totals, as sums."""
-    nests = readings.nests
-    steps = [step for graphs in nests.values() if (step := difference(graphs)) is not None]
+    nests, steps = readings.nests, all_differences(readings)
     if not steps:
         raise ArtefactError(
             "no two nested graphs: a black box needs the same kernels in graphs of several sizes; "

@@ -6,34 +6,28 @@ that explains the differences that hold it better, on groups held out, by a tent
 confidence (bootstraps over differences). It need not be true of the device: what counts is that its
 cost adds to what the layer before it takes.
 
-A layer that was measured alone is expected to cost its own time again inside a network. If it runs
-with its producer, it costs next to nothing there. Over all benchmark networks, the part beta of
-their own time that such followers cost is fitted per pair of operations, by least squares of
-relative errors; what other operations cost in networks against alone is fitted beside it, so that
-it is not mistaken for fusion. Intervals are those of 200 bootstraps over networks: together if beta
-lies within one half of 0 with 95% confidence, apart if above one half, else undecided.
+Pairs of a convolution and what follows it stand in chains of their own, and both layers in chains
+of the same shape alone. What a pair takes beyond the first layer is a part beta of what the second
+takes alone: next to nothing where they run together. Beta is fitted per pair of operations over all
+shapes, by least squares of errors relative to the pair's time, and its interval is that of 200
+bootstraps over shapes: together if beta lies within one half of 0 with 95% confidence, apart if
+above one half, else undecided.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.black_box import CHEAP, Plan, Timed
+from benchmark.black_box import CHEAP, Difference, Plan, Timed
+from benchmark.black_box_plan import FEWEST_CHAINS
 from benchmark.matcher import FUSED, NOT_FUSED, POSSIBLY_FUSED
 from model_gen.black_box import Refined
 from strata import operations as op
-from strata.edges import pair_key
 
-FOLLOWERS = ("add", "max_pooling", "average_pooling")
 _BOOTSTRAPS = 200
-_FEWEST_NETWORKS = 20
-_FEWEST_CHAINS = 8
 _LEAST_GAIN = 0.1
-# standard deviations, before any evidence, of what an operation costs in networks against alone
-# (about 1), and of beta (about one half)
-_PRIOR_SCALE, _PRIOR_BETA = 0.3, 1.0
 _INTERVAL = (0.025, 0.975)
 
 
@@ -69,7 +63,7 @@ def kind_tests(
 ) -> list[KindTest]:
     """One test per kind of activation that at least eight nests hold.
 
-    Both are solutions of the same graphs, without networks.
+    Both are solutions of the same graphs, none of which is a network.
     """
     errors = []
     for plan, refined in (together, apart):
@@ -83,7 +77,7 @@ def kind_tests(
     generator = np.random.default_rng(seed)
     tests = []
     for kind, both in sorted(pairs.items()):
-        if len(both) < _FEWEST_CHAINS:
+        if len(both) < FEWEST_CHAINS:
             continue
         values = np.array(both)
         gain = values[:, 0] - values[:, 1]
@@ -98,11 +92,12 @@ def kind_tests(
 class PairTest:
     """A pair's `beta`, part of the follower's own time that it costs behind the producer.
 
-    `low` and `high` bound it with 95% confidence; `verdict` is one of the matcher's flags.
+    `low` and `high` bound it with 95% confidence, over so many `chains`; `verdict` is one of the
+    matcher's flags.
     """
 
     pair: str
-    networks: int
+    chains: int
     beta: float
     low: float
     high: float
@@ -120,94 +115,54 @@ def verdict(low: float, high: float) -> str:
     return NOT_FUSED if low > 0.5 else POSSIBLY_FUSED
 
 
-def _followers(one: Timed) -> Iterator[tuple[int, str]]:
-    """Layers that could run with a producer: their places, and the pairs' keys."""
-    owner = {
-        each.name: layer.executed for layer in one.found.layers for each in layer.executed.layers
-    }
-    successors, outputs = one.graph.successors, set(one.graph.outputs)
-    for place, layer in enumerate(one.found.layers):
-        root = layer.executed.layers[0]
-        if root.operation not in FOLLOWERS:
-            continue
-        for name in root.inputs:
-            alone = len(successors[name]) == 1 and name not in outputs
-            if alone and name in owner:
-                yield place, pair_key(owner[name].operation, root.operation)
-                break
+def _alone_s(plan: Plan, refined: Refined) -> dict[str, float]:
+    """Times of layers that differences tell, by what tells layers apart."""
+    known = plan.sums.of < len(plan.differences)
+    return dict(zip(plan.sums.layer[known], refined.time_s[known].tolist(), strict=True))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Costs:
-    """Seconds per network: `followers` (networks, pairs) by what may run with a producer, `others`
-    (networks, operations) by all else; both as expected of layers alone.
+def beta_of(parts: np.ndarray) -> float:
+    """What the second layers of pairs cost of their own time.
+
+    `parts` (chains, 2): what a pair takes beyond its first layer, and what its second takes alone,
+    both relative to the pair's time.
     """
-
-    pairs: tuple[str, ...]
-    followers: np.ndarray
-    others: np.ndarray
+    together, alone = parts.T
+    return float(together @ alone / max(alone @ alone, 1e-300))
 
 
-def _costs(plan: Plan, expected_s: np.ndarray) -> Costs:
-    """What the networks' layers would cost alone; pairs of too few networks count as others."""
-    first, rows = int(np.argmax(plan.is_network)), len(plan.networks)
-    follows = [dict(_followers(one)) for one in plan.networks]
-    found = Counter(key for each in follows for key in set(each.values()))
-    pairs = tuple(key for key, count in found.items() if count >= _FEWEST_NETWORKS)
-    operations = tuple(dict.fromkeys(plan.sums.operation))
-    followers, others = np.zeros((rows, len(pairs))), np.zeros((rows, len(operations)))
-    for number, keys in enumerate(follows):
-        terms = plan.terms(first + number)
-        for place, name in enumerate(plan.sums.operation[terms]):
-            time_s = expected_s[terms][place]
-            if keys.get(place) in pairs:
-                followers[number, pairs.index(keys[place])] += time_s
-            else:
-                others[number, operations.index(name)] += time_s
-    return Costs(pairs, followers, others)
+def pair_test(pair: str, parts: np.ndarray, seed: int = 0) -> PairTest:
+    """The test of a pair from its `parts` (chains, 2), as `beta_of` has them.
 
-
-def _solve(followers: np.ndarray, others: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(pairs,) beta: least squares with priors on it and on the scale of each operation."""
-    design = np.hstack([followers, others])
-    noise = max(float(np.std(target - design.sum(axis=1))), 1e-6)
-    pairs, scales = followers.shape[1], others.shape[1]
-    widths = np.array([_PRIOR_BETA] * pairs + [_PRIOR_SCALE] * scales)
-    middles = np.array([0.5] * pairs + [1.0] * scales)
-    stacked = np.vstack([design / noise, np.diag(1 / widths)])
-    wanted = np.concatenate([target / noise, middles / widths])
-    return np.asarray(np.linalg.lstsq(stacked, wanted, rcond=None)[0][:pairs])
-
-
-def bootstrapped(
-    followers: np.ndarray, others: np.ndarray, target: np.ndarray, seed: int
-) -> np.ndarray:
-    """(3, pairs): beta and the bounds of its interval, from (networks, ...) parts of the target."""
-    generator = np.random.default_rng(seed)
-    draws = []
-    for _ in range(_BOOTSTRAPS):
-        rows = generator.integers(0, len(target), len(target))
-        draws.append(_solve(followers[rows], others[rows], target[rows]))
-    return np.vstack([_solve(followers, others, target), np.quantile(draws, _INTERVAL, axis=0)])
-
-
-def pair_tests(plan: Plan, isolated: Refined, seed: int = 0) -> list[PairTest]:
-    """One test per pair that at least twenty networks hold.
-
-    `isolated` are times learned without the networks (`refine` with their sums unused).
+    Fewer than eight chains leave all open.
     """
-    if not plan.networks:
-        return []
-    costs = _costs(plan, isolated.expected_s)
-    if not costs.pairs:
-        return []
-    total_s = plan.sums.time_s[plan.is_network]
-    left_s = total_s - plan.sums.beside[plan.is_network] @ isolated.beside
-    followers, others = costs.followers / total_s[:, None], costs.others / total_s[:, None]
-    betas, lows, highs = bootstrapped(followers, others, left_s / total_s, seed)
-    counts = (costs.followers > 0).sum(axis=0)
-    found = []
-    for i, pair in enumerate(costs.pairs):
-        beta, low, high = float(betas[i]), float(lows[i]), float(highs[i])
-        found.append(PairTest(pair, int(counts[i]), beta, low, high, verdict(low, high)))
-    return found
+    if len(parts) < FEWEST_CHAINS:
+        return PairTest(pair, len(parts), 0.5, 0.0, 1.0, POSSIBLY_FUSED)
+    draws = np.random.default_rng(seed).integers(0, len(parts), (_BOOTSTRAPS, len(parts)))
+    low, high = np.quantile([beta_of(parts[rows]) for rows in draws], _INTERVAL).tolist()
+    return PairTest(pair, len(parts), beta_of(parts), low, high, verdict(low, high))
+
+
+def _layers(step: Difference) -> list[str]:
+    """What tells the layers of a difference apart, in their order, each as often as it counts."""
+    keys = step.more.keys
+    found = sorted(zip(step.places, step.counts, strict=True))
+    return [keys[place] for place, count in found for _ in range(round(count))]
+
+
+def pair_tests(
+    pairs: Iterable[Difference], alone: tuple[Plan, Refined], seed: int = 0
+) -> list[PairTest]:
+    """One test per pair of operations, of `pairs` that are taken for two layers each.
+
+    `alone` is the solution of kernels; a chain counts where both of its layers stand in those.
+    """
+    known_s = _alone_s(*alone)
+    parts: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for step in pairs:
+        times_s = [known_s.get(key, 0.0) for key in _layers(step)]
+        found = parts[step.more.pair]
+        if len(times_s) == 2 and min(*times_s, step.time_s) > 0:
+            first_s, second_s = times_s
+            found.append(((step.time_s - first_s) / step.time_s, second_s / step.time_s))
+    return [pair_test(pair, np.array(found).reshape(-1, 2), seed) for pair, found in parts.items()]

@@ -3,9 +3,12 @@
 Every micro-kernel row stands in graphs of 1, 4, ... equal kernels. What is around the kernels is
 the same in all of them, so it cancels in the difference of two end-to-end times, and so does what a
 run costs beside its layers. A convolution of unequal channels is followed by its mirror image,
-which brings the channels back. A layer that cannot stand in a chain is padded by its benchmark (a
-convolution feeds a pooling, a global pooling ends a branch): such padding grows with the kernels
-and is taken off by its own model (`model_gen.black_box`).
+which brings the channels back; an addition reads the two tensors before it. A layer that cannot
+stand in a chain is padded by its benchmark (a convolution feeds a pooling, a global pooling ends a
+branch): such padding grows with the kernels and is taken off by its own model
+(`model_gen.black_box`). Pairs of a convolution and what follows it stand in chains as well, and so
+do both alone: whether the second costs anything behind the first is what tells that they run
+together (`benchmark.black_box_fusion`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +20,19 @@ from strata.errors import SchemaError
 
 _OF_A_KIND = 12  # chains with an activation, unless that is more than a part of all samples
 _PART_OF_A_KIND = 20
+_CHAINS = {"add": "additions"}  # benchmarks of the same layer and settings without padding
+PAIR = "pair"  # the benchmark of two layers in turns
+FEWEST_CHAINS = 8  # that decide anything
+_PAIRED = 16  # shapes of pairs, unless that is more than a part of all samples
+_PART_PAIRED = 10
+_LEAST_EXTENT = 6  # smaller maps are pooled whole, which may run in another way
+# What may run in the pass of the convolution before it, and windows that real networks give it.
+FOLLOWERS = {
+    "add": (1,),
+    "max_pooling": (3, 2),
+    "average_pooling": (3, 2),
+    "depthwise_convolution": (3, 5),
+}
 
 
 def nest_id(benchmark: str, settings: Mapping[str, Any]) -> str:
@@ -74,22 +90,72 @@ def _activated(cases: Sequence[BenchmarkCase]) -> list[BenchmarkCase]:
     return found
 
 
+def _spread(items: Sequence[BenchmarkCase], most: int) -> Sequence[BenchmarkCase]:
+    """At most so many of them, evenly."""
+    return [items[place * len(items) // most] for place in range(min(most, len(items)))]
+
+
+def _pairs(sample: Mapping[str, Any], place: int) -> list[tuple[str, Mapping[str, Any]]]:
+    """Benchmarks and settings of one shape: pairs, and the layers of each pair alone."""
+    shape = {key: sample[key] for key in ("height", "width")}
+    shape["channels"] = channels = max(sample["filters"], 2)
+    activation = {"activation": ("none", "relu")[place % 2]}
+    kernels = {"convolution": sample["kernel"], "depthwise_convolution": max(sample["kernel"], 3)}
+    windows = {name: sizes[place % len(sizes)] for name, sizes in FOLLOWERS.items()}
+    found: list[tuple[str, Mapping[str, Any]]] = []
+    for name, window in windows.items():
+        alone = {"activation": "none"} if name == "depthwise_convolution" else {}
+        found.append((name, shape | alone | ({"kernel": window} if name != "add" else {})))
+    for producer, kernel in kernels.items():
+        row = shape | activation | {"kernel": kernel}
+        found.append((producer, row | ({"filters": channels} if producer == "convolution" else {})))
+        found += [
+            (PAIR, {**row, "producer": producer, "follower": name, "window": window})
+            for name, window in windows.items()
+        ]
+    return found
+
+
+def _paired(cases: Sequence[BenchmarkCase]) -> list[BenchmarkCase]:
+    """Pairs of layers in the shapes of sampled convolutions; what is no legal graph is left out.
+
+    None where there are too few samples for as many shapes as decide anything.
+    """
+    samples = [
+        case
+        for case in cases
+        if case.benchmark == "convolution" and not case.tags.get("sweep")
+        if case.settings.get("stride", 1) == 1
+        if min(case.settings["height"], case.settings["width"]) >= _LEAST_EXTENT
+    ]
+    shapes = _spread(samples, min(_PAIRED, len(samples) // _PART_PAIRED))
+    if len(shapes) < FEWEST_CHAINS:
+        return []
+    return [
+        make_case(benchmark, row, case.tags)
+        for place, case in enumerate(shapes)
+        for benchmark, row in _pairs(case.settings, place)
+        if _legal(benchmark, {**row, "kernels": 1})
+    ]
+
+
 def nested_cases(cases: Iterable[BenchmarkCase], kernels: Sequence[int]) -> list[BenchmarkCase]:
-    """The cases, every micro-kernel row once per number of kernels, whatever number it had.
+    """The cases and pairs, every micro-kernel row once per number of kernels, whatever it had.
 
     A number that the benchmark's limits forbid is halved until they allow it; networks of several
     layers stay as they are.
     """
     found: list[BenchmarkCase] = []
     planned = list(cases)
-    for case in [*planned, *_activated(planned)]:
+    for case in [*planned, *_activated(planned), *_paired(planned)]:
         if "kernels" not in BENCHMARKS[case.benchmark].settings:
             found.append(case)
             continue
+        benchmark = _CHAINS.get(case.benchmark, case.benchmark)
         for settings in _settings(case):
             for wanted in kernels:
                 number = wanted
-                while number > 1 and not _legal(case.benchmark, {**settings, "kernels": number}):
+                while number > 1 and not _legal(benchmark, {**settings, "kernels": number}):
                     number //= 2
-                found.append(make_case(case.benchmark, {**settings, "kernels": number}, case.tags))
+                found.append(make_case(benchmark, {**settings, "kernels": number}, case.tags))
     return unique(found)

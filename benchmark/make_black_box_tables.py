@@ -8,7 +8,7 @@ network's total; a share is no measurement of that layer.
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from benchmark.black_box import (
     Readings,
     Rules,
     Timed,
+    all_differences,
     learned_as,
     make_sums,
     read_times,
@@ -39,8 +40,13 @@ from model_gen.black_box import BESIDE, ROUNDS, Refined, refine
 from strata.atomic import replacing
 from strata.console import exits_cleanly
 
+Alone = tuple[Plan, Refined]
 DIFFERENCE, REMAINDER, SHARE = "difference", "remainder", "share"
-_OWN = ("kernel", "back")  # beginnings of the names of layers that a row is there to measure
+_OWN = (
+    "kernel",
+    "back",
+    "follower",
+)  # beginnings of the names of layers that a row is there to measure
 _LEAST_PART = 0.25  # of what is uncertain in a sum, for the kernel's own sake
 _SIGNIFICANT = 2.0  # standard errors
 _MOST_PADDING = 0.5  # of what was measured, where there are other rows
@@ -90,22 +96,23 @@ def _kernel_rows(
     one, counts = part.one, np.array(part.counts)
     expected_s = refined.expected_s[part.terms]
     layers = [one.found.layers[place].executed for place in part.places]
-    kernel = next((i for i, layer in enumerate(layers) if layer.name.startswith("kernel")), 0)
-    others_s = float((counts * expected_s).sum() - (counts * expected_s)[kernel])
-    off_s = np.array([refined.tau[learned_as(layer)] for layer in layers]) * counts * expected_s
+    # a mirror image and an activation are measured as well as their kernel is, and no padding
+    own = np.array([any(each.name.startswith(_OWN) for each in layer.layers) for layer in layers])
+    shares_s = counts * expected_s
+    off_s = np.array([refined.tau[learned_as(layer)] for layer in layers]) * shares_s
     parts = off_s**2 / max(float(off_s @ off_s), 1e-300)
-    left_s = part.raw_s - others_s
-    status = _status(part.raw_s, left_s, part.sigma_s, float(parts[kernel]))
+    padding_s = float(shares_s[~own].sum())
+    status = _status(
+        part.raw_s, part.raw_s - padding_s, part.sigma_s, float(parts[own].max(initial=0))
+    )
     all_s = np.array([known_s.get(key, 0.0) for key in one.keys])
     all_s[list(part.places)] = refined.time_s[part.terms]
     mine = Rows()
     _matched(one, all_s, part.kind, part.readings_s, mine)
-    # a mirror image and an activation are measured as well as their kernel is, and no padding
-    own = [i for i, layer in enumerate(layers) if layer.name.startswith(_OWN)]
-    names = {layers[i].name for i in own if parts[i] >= _LEAST_PART}
-    own_s = float((counts * expected_s)[own].sum())
-    measured = status in ("kept", "mostly padding") and bool(names)
-    mine.layers = _only(mine, names) if measured else {}
+    measured = own & (parts >= _LEAST_PART)
+    names = {layer.name for layer, so in zip(layers, measured, strict=True) if so}
+    mine.layers = _only(mine, names) if status == "kept" else {}
+    kernel = int(np.argmax(own))
     return mine, {
         "case_id": one.record["case"]["case_id"],
         "benchmark": one.record["case"]["benchmark"],
@@ -113,7 +120,7 @@ def _kernel_rows(
         "operation": layers[kernel].operation,
         "kind": part.kind,
         "raw_s": part.raw_s,
-        "padding_s": others_s + float((counts * expected_s)[kernel]) - own_s,
+        "padding_s": padding_s,
         "sigma_s": part.sigma_s,
         "time_s": float(refined.time_s[part.terms][kernel]),
         "time_sigma_s": float(refined.sigma_s[part.terms][kernel]),
@@ -230,45 +237,52 @@ class Solution:
     tests: tuple[PairTest, ...]
 
     @property
-    def undecided(self) -> set[str]:
+    def undecided(self) -> frozenset[str]:
         """Pairs of which neither is known."""
-        return {test.pair for test in self.tests if test.verdict == POSSIBLY_FUSED}
+        return _of_verdict(self.tests, POSSIBLY_FUSED)
 
 
-def _isolated(readings: Readings, rules: Rules, rounds: int, seed: int) -> tuple[Plan, Refined]:
-    """Sums under these rules, and the times that follow without the networks'."""
-    plan = make_sums(regrouped(readings, rules))
-    return plan, refine(plan.sums, ~plan.is_network, rounds, seed)
+def _of_verdict(tests: Iterable[PairTest], verdict: str) -> frozenset[str]:
+    return frozenset(test.pair for test in tests if test.verdict == verdict)
+
+
+def _alone(kernels: Readings, kinds: Collection[str], rounds: int, seed: int) -> Alone:
+    """Sums of kernels if these kinds of activation run apart, and the times that follow."""
+    plan = make_sums(regrouped(kernels, Rules(apart=frozenset(kinds))))
+    return plan, refine(plan.sums, None, rounds, seed)
 
 
 def _kinds(
-    readings: Readings, found: tuple[Plan, Refined], rounds: int, seed: int
-) -> tuple[KindTest, ...]:
-    """Which kinds of activation run apart: `found` has all of them together."""
-    kernels = replace(readings, graphs=[one for one in readings.graphs if one.nest])
+    kernels: Readings, together: Alone, rounds: int, seed: int
+) -> tuple[tuple[KindTest, ...], Alone]:
+    """Which kinds of activation run apart, and kernels solved so: `together` has none apart."""
     kinds = {kind for one in kernels.graphs for kind in kinds_of(one, range(len(one.rows)))}
     kinds -= CHEAP
     if not kinds:
-        return ()
-    apart = _isolated(kernels, Rules(apart=frozenset(kinds)), rounds, seed)
-    return tuple(kind_tests(found, apart, seed))
+        return (), together
+    apart = _alone(kernels, kinds, rounds, seed)
+    tests = tuple(kind_tests(together, apart, seed))
+    found = {test.kind for test in tests if test.apart}
+    if not found:
+        return tests, together
+    return tests, apart if found == kinds else _alone(kernels, found, rounds, seed)
 
 
 def solve(readings: Readings, rounds: int = ROUNDS, seed: int = 0) -> Solution:
-    """What runs together, and the times of all layers under that assumption."""
-    rules = Rules()
-    plan, isolated = _isolated(readings, rules, rounds, seed)
-    kinds = _kinds(readings, (plan, isolated), rounds, seed)
+    """What runs together, and the times of all layers under that assumption.
+
+    Kernels alone decide; pairs that are undecided say nothing.
+    """
+    kernels = readings.kernels
+    kinds, alone = _kinds(kernels, _alone(kernels, (), rounds, seed), rounds, seed)
     apart = frozenset(test.kind for test in kinds if test.apart)
-    if apart:
-        rules = Rules(apart=apart)
-        plan, isolated = _isolated(readings, rules, rounds, seed)
-    tests = pair_tests(plan, isolated, seed)
-    joined = frozenset(test.pair for test in tests if test.verdict == FUSED)
-    if joined:
-        plan, isolated = _isolated(readings, replace(rules, joined=joined), rounds, seed)
+    steps = all_differences(regrouped(readings.pairs, Rules(apart=apart)))
+    tests = tuple(pair_tests(steps, alone, seed))
+    heard = readings.without_pairs(_of_verdict(tests, POSSIBLY_FUSED))
+    plan = make_sums(regrouped(heard, Rules(_of_verdict(tests, FUSED), apart)))
+    isolated = refine(plan.sums, ~plan.is_network, rounds, seed)
     refined = refine(plan.sums, None, rounds, seed) if plan.networks else isolated
-    return Solution(plan, refined, isolated, kinds, tuple(tests))
+    return Solution(plan, refined, isolated, kinds, tests)
 
 
 def report(readings: Readings, solution: Solution, differences: pd.DataFrame) -> dict[str, Any]:

@@ -30,6 +30,8 @@ _DESCRIBED = (
     "fcnet",
     "moved",
     "pooled",
+    "pair",
+    "additions",
 )
 
 

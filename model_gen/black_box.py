@@ -327,13 +327,12 @@ def _taus(
     return found
 
 
-def _trust(sums: Sums, rest: np.ndarray) -> np.ndarray:
+def _trust(rest: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """(m,) what shares of a sum count: less where far more than usual is not explained of it.
 
-    Such a graph holds something that runs in another way than all that is known, and its other
-    layers would be charged with that.
+    Of the sums that are a `whole` run and learned from. Such a graph holds something that runs in
+    another way than all that is known, and its other layers would be charged with that.
     """
-    whole = sums.beside[:, 0] > 0
     trust = np.ones(len(rest))
     if whole.any():
         usual = max(float(np.median(np.abs(rest[whole]))), 1e-6)
@@ -367,7 +366,7 @@ def refine(
         time_s, told = share(sums, layers, state)
         if turn == rounds:
             break
-        trust = _trust(sums, _rest(sums, expected_s[number], beside) / divisor)
+        trust = _trust(_rest(sums, expected_s[number], beside) / divisor, whole)
         weight = np.where(held, np.maximum(told, 1e-3) * trust[sums.of[layers.first]], 0.0)
         expected_s, start_s = _learn(sums, layers, start_s, time_s, weight, seed + turn)
         tau = _taus(operation, expected_s, time_s, held & (told > 0.5))

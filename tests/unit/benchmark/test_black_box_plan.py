@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.black_box_plan import nest_id, nested_cases
+from benchmark.black_box_plan import FOLLOWERS, nest_id, nested_cases
 from benchmark.config import load_platform
 from benchmark.plan import make_case
 from graph_gen.benchmarks import build
@@ -68,8 +68,9 @@ def test_every_kind_of_activation_stands_in_some_chains():
     rows = [ROW | {"filters": size, "activation": "swish"} for size in range(17, 257)]
     swept = make_case("convolution", ROW, {"sweep": "filters", "sweep_group": "g"})
     found = nested_cases([*(make_case("convolution", row) for row in rows), swept], [4])
+    found = [each for each in found if "back" in each.settings]  # others are shapes of pairs
     kinds = Counter(each.settings.get("activation") for each in found)
-    assert kinds.pop(None) == 1  # no copies of the swept one
+    assert None not in kinds  # no copies of the swept one
     assert kinds.pop("swish") == 240
     assert len(kinds) == 10
     assert set(kinds.values()) == {12}
@@ -108,10 +109,72 @@ def test_numbers_that_do_not_grow_are_refused(tmp_path):
 def test_every_kind_of_activation_stands_in_chains_of_others_samples():
     kinds = ["swish"] * 10 + ["relu"] * 230
     samples = [
-        make_case("convolution", ROW | {"height": 6 + i, "activation": kind})
+        make_case("convolution", ROW | {"height": 6 + i, "width": 4, "activation": kind})
         for i, kind in enumerate(kinds)
-    ]
+    ]  # too narrow for pairs
     found = Counter(case.settings["activation"] for case in nested_cases(samples, [2]))
     assert min(found.values()) == 12
     assert found["swish"] == 12
     assert found["relu"] == 230
+
+
+def shapes(count, **changes):
+    """Samples of convolutions, each of another height."""
+    return [
+        make_case("convolution", ROW | {"height": 8 + i, "filters": 24} | changes)
+        for i in range(count)
+    ]
+
+
+def test_pairs_stand_in_chains_and_so_do_both_layers_alone():
+    found = nested_cases(shapes(160), [1, 4])
+    pairs = [case for case in found if case.benchmark == "pair"]
+    counts = Counter((case.settings["producer"], case.settings["follower"]) for case in pairs)
+    assert set(counts.values()) == {32}  # sixteen shapes of two numbers of kernels
+    assert {follower for _, follower in counts} == set(FOLLOWERS)
+    known = {case.case_id for case in found}
+    for case in pairs:
+        own = case.settings
+        shape = {key: own[key] for key in ("height", "width", "channels", "kernels")}
+        first = shape | {"kernel": own["kernel"], "activation": own["activation"]}
+        first |= {"filters": 24} if own["producer"] == "convolution" else {}
+        second = shape | ({"kernel": own["window"]} if own["follower"] != "add" else {})
+        second |= {"activation": "none"} if own["follower"] == "depthwise_convolution" else {}
+        assert make_case(own["producer"], first).case_id in known
+        assert (
+            make_case({"add": "additions"}.get(own["follower"], own["follower"]), second).case_id
+            in known
+        )
+
+
+@pytest.mark.parametrize(
+    ("samples", "pairs"),
+    [(shapes(80), 8), (shapes(79), 0), (shapes(160, width=5), 0), (shapes(160, stride=2), 0)],
+)
+def test_too_few_shapes_decide_nothing_and_are_not_measured(samples, pairs):
+    found = nested_cases(samples, [1])
+    additions = [case for case in found if case.settings.get("follower") == "add"]
+    assert len(additions) == 2 * pairs
+
+
+def test_a_pair_is_one_layer_behind_the_other():
+    row = {"height": 8, "width": 8, "channels": 16, "kernel": 3, "follower": "add", "kernels": 2}
+    graph = build("pair", row)
+    assert graph["follower_1"].inputs == ("kernel_1/relu", "follower_0")
+    assert graph["kernel_1"].inputs == ("follower_0",)
+    assert len(graph.successors["kernel_1/relu"]) == 1
+
+
+def test_additions_are_a_chain_in_which_none_can_join_what_feeds_it():
+    rows = {"height": 8, "width": 8, "channels": 12}
+    found = nested_cases([make_case("add", rows)], [1, 2, 4])
+    assert [case.benchmark for case in found] == ["additions"] * 3
+    less, _, more = (build(case.benchmark, case.settings) for case in found)
+    kinds = [Counter(layer.operation for layer in graph.layers) for graph in (less, more)]
+    assert kinds[1] - kinds[0] == Counter({"add": 3})
+    assert more["kernel_3"].inputs == ("kernel_1", "kernel_2")
+    for graph in (less, more):
+        for layer in graph.layers:
+            if layer.operation == "add":
+                feeds = [name for name in layer.inputs if not name.startswith("kernel")]
+                assert all(len(graph.successors[name]) > 1 for name in feeds)

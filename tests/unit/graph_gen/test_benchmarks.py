@@ -28,6 +28,8 @@ def test_the_names_other_rooms_rely_on():
             "fcnet",
             "moved",
             "pooled",
+            "pair",
+            "additions",
             "cells",
             "stems",
         ),
