@@ -29,12 +29,21 @@ _BOOSTED_TREES = 400
 _BOOSTED_LEAVES = 31
 _BINS = 255  # as many as scikit-learn knows, beside that of missing values
 _LEARNING_RATE = 0.06
+# Of a few hundred rows, fine trees take what one network's memory left over for a rule.
+_COARSE_TREES = 200
+_COARSE_LEAVES = 15
+_COARSE_ROWS = 20  # in a leaf
 # A factor of two: layers that are farther off their base took another path, such as activations
 # that spill, and what trees learn of them they would spread over the layers between.
 _FARTHEST = float(np.log(2.0))
 
 LEARNERS: tuple[Learner, ...] = get_args(Learner)
-CANDIDATES: tuple[Learner, ...] = ("boosting", "boosting_absolute", "boosting_clipped")
+CANDIDATES: tuple[Learner, ...] = (
+    "boosting",
+    "boosting_absolute",
+    "boosting_coarse",
+    "boosting_clipped",
+)
 # What physics demands of the time over the refined roofline: fixed costs weigh less the more work
 # there is, and what is absorbed or skipped over does not make a layer faster.
 _MONOTONE = {"ops": -1, "bytes": -1, "absorbed_count": 1, "absorbed_add": 1, "dilation": 1}
@@ -46,10 +55,11 @@ class ForestSettings:
 
     Of a forest: trees, fewest rows in a leaf, share of features tried per split. Boosting has
     sizes of its own and takes the fewest rows in a leaf only; it minimises squares, or absolute
-    errors (of which a few layers that a compiler serves otherwise spoil less), squares of what is
-    clipped at a factor of two from the base, or squares under monotone constraints. "best" takes,
-    of a layer type, the one of CANDIDATES with the smallest error on held-out cases
-    (`model_gen.layer_fit`), elsewhere the first of them.
+    errors (of which a few layers that a compiler serves otherwise spoil less), these also with
+    fewer and smaller trees of well-filled leaves ("coarse"), squares of what is clipped at a factor
+    of two from the base, or squares under monotone constraints. "best" takes, of a layer type, the
+    one of CANDIDATES with the smallest error on held-out cases (`model_gen.layer_fit`), elsewhere
+    the first of them.
     """
 
     trees: int = 24
@@ -155,13 +165,14 @@ def make_regressor(
             max_leaf_nodes=max(2, _MOST_LEAVES // settings.trees),
             random_state=seed,
         )
-    absolute, monotone = settings.learner == "boosting_absolute", "monotone" in settings.learner
+    coarse, monotone = settings.learner == "boosting_coarse", "monotone" in settings.learner
+    absolute = coarse or settings.learner == "boosting_absolute"
     return HistGradientBoostingRegressor(
         loss="absolute_error" if absolute else "squared_error",
-        max_iter=_BOOSTED_TREES,
-        max_leaf_nodes=_BOOSTED_LEAVES,
+        max_iter=_COARSE_TREES if coarse else _BOOSTED_TREES,
+        max_leaf_nodes=_COARSE_LEAVES if coarse else _BOOSTED_LEAVES,
         learning_rate=_LEARNING_RATE,
-        min_samples_leaf=settings.minimum_leaf,
+        min_samples_leaf=_COARSE_ROWS if coarse else settings.minimum_leaf,
         monotonic_cst=[_MONOTONE.get(name, 0) for name in names] if monotone else None,
         early_stopping=False,
         random_state=seed,

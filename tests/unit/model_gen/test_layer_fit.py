@@ -328,6 +328,20 @@ def test_what_took_another_path_moves_clipped_trees_by_a_factor_of_two_at_most()
     assert largest["boosting_clipped"] == pytest.approx(np.log(2.0), rel=0.05)
 
 
+def test_a_few_odd_layers_move_no_leaf_of_coarse_trees():
+    """Three rows of one corner that take twice as long: fine trees learn them, coarse ones not."""
+    draw = np.random.default_rng(1)
+    columns, target = draw.uniform(0, 1, (200, 2)), draw.normal(0, 0.02, 200)
+    odd = np.argsort(columns[:, 0])[-3:]
+    target[odd] = np.log(2.0)
+    largest = {}
+    for learner in ("boosting_absolute", "boosting_coarse"):
+        fitted = fit_columns(columns, ("a", "b"), target, 0, ForestSettings(learner=learner))
+        largest[learner] = fitted.forest.predict(columns).max()
+    assert largest["boosting_absolute"] == pytest.approx(np.log(2.0), rel=0.05)
+    assert largest["boosting_coarse"] < 0.1
+
+
 def test_as_good_is_within_one_standard_error_of_cases():
     """Two rows a case: case sums of what is beyond the mean are what an error is made of."""
     cases = np.repeat(["a", "b", "c", "d"], 2)
