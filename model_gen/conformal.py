@@ -29,13 +29,13 @@ SMALLEST = 1e-6  # a score of 0 would give a width of 0: nothing is known to a p
 class HeldOut:
     """Rows of one operation with what was estimated of them without their case.
 
-    `errors` (rows,) are log(measured / estimated), NaN where nothing was estimated; `inside` marks
-    rows of multi-layer benchmarks; `apart` the distances of `RegionFit.held_out`, NaN without one;
-    `difficulty` the sizes of errors that are expected of rows of other cases, and `trees` say them
-    of any layer.
+    `cases` (rows,) are their cases, `errors` log(measured / estimated), NaN where nothing was
+    estimated; `inside` marks rows of multi-layer benchmarks; `apart` the distances of
+    `RegionFit.held_out`, NaN without one; `difficulty` the sizes of errors that are expected of
+    rows of other cases, and `trees` say them of any layer.
     """
 
-    table: pd.DataFrame
+    cases: np.ndarray
     estimated_s: np.ndarray
     errors: np.ndarray
     inside: np.ndarray
@@ -55,7 +55,8 @@ def held_out(
     apart = np.full(len(table), np.nan) if region is None else region.held_out
     weights = np.where(inside, 1.0, _KERNEL_WEIGHT) if inside.any() else np.ones(len(table))
     trees, difficulty = fit_difficulty(table, errors, weights, seed)
-    return HeldOut(table, estimated_s, errors, inside, apart, difficulty, trees)
+    cases = table["case_id"].to_numpy()
+    return HeldOut(cases, estimated_s, errors, inside, apart, difficulty, trees)
 
 
 def conformal_half_widths(errors: np.ndarray, scales: np.ndarray) -> tuple[float, ...]:

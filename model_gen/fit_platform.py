@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 import typer
+from joblib import Parallel, delayed
 
 from model_gen.calibration_networks import (
     WholeNetwork,
@@ -20,9 +21,10 @@ from model_gen.calibration_networks import (
 )
 from model_gen.conformal import HeldOut
 from model_gen.fusion_decisions import FusionDecision, apply_decisions, read_decisions
-from model_gen.interval_fit import IntervalFit, fit_intervals
-from model_gen.layer_fit import fit_all_layers, refit_mixed, rows_beside, unrolling_of
+from model_gen.interval_fit import IntervalFit, LayerErrors, fit_intervals
+from model_gen.layer_fit import LayerFit, fit_layer, rows_beside, unrolling_of
 from model_gen.learner import Learner
+from model_gen.mapping_fit import PairScore
 from model_gen.mapping_model import NetworkTables, fit_mapping_model, multi_layer
 from model_gen.network_tables import (
     check_calibration,
@@ -37,10 +39,13 @@ from model_gen.network_tables import (
 from model_gen.overhead import fit_overhead
 from model_gen.statistical import DEFAULT_FOREST, ForestSettings
 from model_gen.tables import (
+    REQUIRED,
+    TRAFFIC,
     check_extents,
     check_table,
     distinct,
     read_table,
+    table_matrix,
     undisturbed,
 )
 from model_gen.total_fit import FEWEST_NETWORKS, Total, executed_totals
@@ -51,7 +56,8 @@ from strata.console import exits_cleanly
 from strata.errors import ArtefactError, FitError
 from strata.execution import OWN_FEATURES
 from strata.intervals import Intervals
-from strata.layer_models import LayerModel, Roofline
+from strata.layer_models import Roofline
+from strata.mapping import MappingModel
 from strata.platform_model import Header, PlatformModel, save_platform_model
 from strata.validity import Validity, check_model_key
 
@@ -59,6 +65,12 @@ _NO_CALIBRATION = (
     "too few networks measured for their totals (key calibration): intervals of totals come from "
     "random networks as they were executed, and do not know what the mapping gets wrong"
 )
+
+# Columns that models are fitted to. Lists of names and samples are most of what sending a table to
+# another process costs.
+_FITTED = (*REQUIRED, "benchmark", "data_set", *TRAFFIC.values())
+# Rows in all from which a second process pays for its start.
+_ROWS_OF_TWO_PROCESSES = 8_000
 
 
 def _digest(path: Path) -> str:
@@ -80,6 +92,8 @@ def _sound_tables(
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """Each table's rows, once each, that were measured undisturbed; notes on what was left out.
 
+    Of columns those that are fitted to.
+
     FitError for a table that no model can be fitted to, or of what is no operation.
     """
     if not layer_tables:
@@ -94,7 +108,8 @@ def _sound_tables(
         unrolled = [each.feature for each in identified(unrolling_of(key, unrolling))]
         check_extents(table, unrolled, f"table of {key}")
         once, repeated = distinct(table)
-        found[key], disturbed = undisturbed(once)
+        kept, disturbed = undisturbed(once)
+        found[key] = kept[[name for name in kept.columns if name in _FITTED]]
         notes += [f"{key}: {note}" for note in (repeated, disturbed) if note]
     return found, notes
 
@@ -151,24 +166,50 @@ def _record(
     )
 
 
+def _size(table: pd.DataFrame) -> int:
+    """Rows times features that vary: what a forest sorts."""
+    return len(table) * int((np.ptp(table_matrix(table), axis=0) > 0).sum())
+
+
+def _fit_parts(
+    tables: Mapping[str, pd.DataFrame],
+    beside: NetworkTables,
+    unrolling: Mapping[str, Sequence[UnrollingFit]],
+    seed: int,
+    settings: ForestSettings,
+) -> tuple[dict[str, LayerFit], dict[str, LayerErrors], MappingModel, list[PairScore]]:
+    """All that needs no other part: layer models, errors of layers, mapping model, its scores.
+
+    Large tables in two processes, the largest first, the mapping last.
+    """
+    order = sorted(tables, key=lambda key: -_size(tables[key]))
+    processes = 2 if sum(map(len, tables.values())) > _ROWS_OF_TWO_PROCESSES else 1
+    layers = [
+        delayed(fit_layer)(
+            tables[key],
+            key,
+            unrolling_of(key, unrolling),
+            seed,
+            settings,
+            rows_beside(key, tables),
+        )
+        for key in order
+    ]
+    *found, mapped = Parallel(n_jobs=processes)([*layers, delayed(fit_mapping_model)(beside, seed)])
+    by_key = dict(zip(order, found, strict=True))
+    fits, errors = ({key: by_key[key][part] for key in tables} for part in (0, 1))
+    return fits, errors, *mapped
+
+
 def _fit_around(
     stack: PlatformModel,
     tables: Mapping[str, pd.DataFrame],
+    errors: Mapping[str, LayerErrors],
     beside: NetworkTables,
     calibration: Sequence[WholeNetwork],
-    unrolling: Mapping[str, Sequence[UnrollingFit]],
-    held_out_s: Mapping[str, np.ndarray],
-    settings: ForestSettings,
 ) -> tuple[IntervalFit, list[str]]:
     """Regions and intervals of a stack that has none yet, and notes."""
-    seed = stack.header.seed
     notes: list[str] = []
-
-    def refit(key: str, table: pd.DataFrame) -> LayerModel | None:
-        # how errors grow with distance hardly depends on the learner, and a forest is fast
-        forest = replace(settings, learner="forest")
-        found = unrolling_of(key, unrolling)
-        return refit_mixed(table, found, seed, forest, rows_beside(key, tables))
 
     def totals_of(
         rows: Mapping[str, HeldOut], intervals: Intervals, validity: Validity
@@ -181,7 +222,7 @@ def _fit_around(
         return executed_totals(rows, intervals, multi_layer(beside.networks), stack.overhead)
 
     rooflines = {key: kinds[Roofline.kind].peaks for key, kinds in stack.layer_models.items()}
-    return fit_intervals(tables, held_out_s, rooflines, totals_of, refit, seed), notes
+    return fit_intervals(tables, errors, rooflines, totals_of, stack.header.seed), notes
 
 
 def fit_platform(
@@ -206,8 +247,7 @@ def fit_platform(
     tables, notes = _sound_tables(layer_tables, unrolling)
     beside, undecided, more = _sound_networks(mapping_table, placements, networks, decisions)
     notes += disturbed
-    fits = fit_all_layers(tables, unrolling, seed, settings)
-    mapping, scores = fit_mapping_model(beside, seed)
+    fits, errors, mapping, scores = _fit_parts(tables, beside, unrolling, seed, settings)
     # single-kind graphs tell nothing of what a network costs beside its layers
     overhead = fit_overhead(multi_layer(beside.networks))
     traffic = fit_traffic(tables, int(beside.networks["bits"].iloc[-1]), seed, settings)
@@ -216,8 +256,7 @@ def fit_platform(
     record = _record(header, layer_tables, beside.networks, metrics, notes)
     models = {key: fit.models for key, fit in fits.items()}
     stack = PlatformModel(record, models, mapping, overhead, traffic.traffic)
-    held_out_s = {key: fit.held_out_s for key, fit in fits.items()}
-    around, more = _fit_around(stack, tables, beside, whole, unrolling, held_out_s, settings)
+    around, more = _fit_around(stack, tables, errors, beside, whole)
     notes = [*record.notes, *more]
     stack = replace(stack, header=replace(record, notes=tuple(notes)))
     report = {

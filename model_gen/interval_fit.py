@@ -24,8 +24,8 @@ from model_gen.conformal import (
 )
 from model_gen.tables import table_times
 from model_gen.total_fit import LAYERS_OF_A_NETWORK, Total, fit_network_spread
-from model_gen.validity_fit import fit_region
-from model_gen.widening_fit import Refit, learned_widening
+from model_gen.validity_fit import RegionFit, fit_region
+from model_gen.widening_fit import Apart, Refit, held_out_regions, learned_widening
 from strata.answers import extreme_peaks
 from strata.intervals import Intervals
 from strata.layer_models import Roofline
@@ -45,24 +45,46 @@ class IntervalFit:
     report: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerErrors:
+    """Where one operation's layers lie, and what is missed of them.
+
+    `rows` without their case, `apart` without the part of the region that they lie in.
+    """
+
+    region: RegionFit | None
+    rows: HeldOut
+    apart: Apart | None
+
+
+def layer_errors(
+    table: pd.DataFrame, held_out_s: np.ndarray, refit: Refit, seed: int
+) -> LayerErrors:
+    """From an operation's table and (rows,) seconds of each row without its case.
+
+    `refit` fits the operation's model to other rows, None where it cannot.
+    """
+    region = fit_region(table, seed)
+    rows = held_out(table, held_out_s, region, seed)
+    return LayerErrors(region, rows, held_out_regions(table, rows, refit, seed))
+
+
 def fit_intervals(
     tables: Mapping[str, pd.DataFrame],
-    held_out_s: Mapping[str, np.ndarray],
+    errors: Mapping[str, LayerErrors],
     rooflines: Mapping[str, Roofline],
     totals_of: TotalsOf,
-    refit: Refit,
     seed: int,
 ) -> IntervalFit:
     """Regions, and intervals of the mixed model's estimates.
 
-    `tables` are the layer tables by model key, `held_out_s` (rows,) seconds of each row without
-    its case, `rooflines` those of the fitted models. `totals_of` gives networks' totals
-    from what was held out of layers, their intervals and regions; `refit` fits the model of a key
-    to another table, None where it cannot.
+    `tables` are the layer tables by model key, `errors` those of each, `rooflines` those of the
+    fitted models. `totals_of` gives networks' totals from what was held out of layers, their
+    intervals and regions.
     """
-    regions = {key: fit_region(table, seed) for key, table in tables.items()}
-    rows = {key: held_out(tables[key], held_out_s[key], regions[key], seed) for key in tables}
-    widening = learned_widening(rows, refit, seed)
+    regions = {key: each.region for key, each in errors.items()}
+    rows = {key: each.rows for key, each in errors.items()}
+    widening = learned_widening(rows, {key: each.apart for key, each in errors.items()}, seed)
     layers = {key: widths for key, each in rows.items() if (widths := fit_widths(each, widening))}
     few = [each.errors[np.isfinite(each.errors)] for key, each in rows.items() if key not in layers]
     rest = np.concatenate([np.empty(0), *few])

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from sklearn.model_selection import GroupKFold
 
+from model_gen.interval_fit import LayerErrors, layer_errors
 from model_gen.learned import Fitted, fit_models
 from model_gen.statistical import (
     CANDIDATES,
@@ -28,8 +28,8 @@ _MOST_VALIDATED = 6_000
 _FOLDS_OF_LARGE, _FOLDS_OF_LARGEST = 3, 2
 # Rows up to which other learners are tried, and beyond which a fold more buys nothing.
 _MOST_CHOSEN = 12_000
-# Rows in all from which a second process pays for its start.
-_ROWS_OF_TWO_PROCESSES = 8_000
+# Rows up to which coarse trees are tried: more rows bear fine ones.
+_FEW = 1_000
 # Mean error of held-out layers below which another learner is not tried.
 _GOOD_ENOUGH = 0.02
 
@@ -111,28 +111,23 @@ def refit_mixed(
     return fitted.models.get(Mixed.kind)
 
 
-def fit_all_layers(
-    tables: Mapping[str, pd.DataFrame],
-    unrolling: Mapping[str, Sequence[UnrollingFit]],
-    seed: int = 0,
-    settings: ForestSettings = DEFAULT_FOREST,
-) -> dict[str, LayerFit]:
-    """`fit_layer_models` of every table; large ones in two processes, the largest first."""
-    order = sorted(tables, key=lambda operation: -len(tables[operation]))
-    processes = 2 if sum(map(len, tables.values())) > _ROWS_OF_TWO_PROCESSES else 1
-    fits = Parallel(n_jobs=processes)(
-        delayed(fit_layer_models)(
-            tables[operation],
-            operation,
-            unrolling_of(operation, unrolling),
-            seed,
-            settings,
-            rows_beside(operation, tables),
-        )
-        for operation in order
-    )
-    found = dict(zip(order, fits, strict=True))
-    return {operation: found[operation] for operation in tables}
+def fit_layer(
+    table: pd.DataFrame,
+    operation: str,
+    unrolling: Sequence[UnrollingFit],
+    seed: int,
+    settings: ForestSettings,
+    beside: pd.DataFrame | None,
+) -> tuple[LayerFit, LayerErrors]:
+    """`fit_layer_models`, and the errors that intervals are made of."""
+    fit = fit_layer_models(table, operation, unrolling, seed, settings, beside)
+    # how errors grow with distance hardly depends on the learner, and a forest is fast
+    forest = replace(settings, learner="forest")
+
+    def refit(rows: pd.DataFrame) -> LayerModel | None:
+        return refit_mixed(rows, unrolling, seed, forest, beside)
+
+    return fit, layer_errors(table, fit.held_out_s, refit, seed)
 
 
 def _validated(
@@ -147,11 +142,13 @@ def _validated(
     Of learners that are equally good as far as anyone can tell (one standard error), it is the last
     of CANDIDATES: what is bounded cannot be thrown off by a few layers that run in another way.
     The choice has seen the errors that it is made by, which flatters them, and makes intervals a
-    little too narrow: little, of three candidates that mostly differ by far or hardly at all.
+    little too narrow: little, of a few candidates that mostly differ by far or hardly at all.
     """
     if settings.learner != "best":
         return *_cross_validate(table, dimensions, seed, settings, beside), settings
-    first, *others = (replace(settings, learner=learner) for learner in CANDIDATES)
+    few = len(table) <= _FEW
+    learners = [each for each in CANDIDATES if few or each != "boosting_coarse"]
+    first, *others = (replace(settings, learner=learner) for learner in learners)
     folds, predicted = _cross_validate(table, dimensions, seed, first, beside)
     measured_s = table_times(table)
 

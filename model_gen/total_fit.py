@@ -79,7 +79,7 @@ def _layer_rows(rows: Mapping[str, HeldOut], intervals: Intervals) -> pd.DataFra
     parts = [
         pd.DataFrame(
             {
-                "case_id": each.table["case_id"].to_numpy(),
+                "case_id": each.cases,
                 "estimated_s": each.estimated_s,
                 "spread": held_out_spreads(key, each, intervals),
             }

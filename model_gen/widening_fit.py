@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,18 +11,32 @@ from sklearn.isotonic import IsotonicRegression
 from model_gen.conformal import FEWEST_ROWS, SMALLEST, HeldOut, bin_spreads, calibrating, fit_widths
 from model_gen.tables import table_matrix, table_times
 from model_gen.validity_fit import beyond, fit_region
-from strata.intervals import Widening, Widths
+from strata.intervals import Widening
 from strata.layer_models import LayerModel
 
-Refit = Callable[[str, pd.DataFrame], LayerModel | None]
+Refit = Callable[[pd.DataFrame], LayerModel | None]
 
 _FEWEST_FOR_REGIONS, _MOST_FOR_REGIONS, _REGIONS = 200, 1200, 5
 _ROWS_OF_A_KEY = 500
 _ROWS_OF_A_DISTANCE = 30
 
 
-def learned_widening(rows: Mapping[str, HeldOut], refit: Refit, seed: int) -> Widening:
-    """One for all operations, each of which counts by at most _ROWS_OF_A_KEY rows of a sort."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Apart:
+    """Held-out layers: distance in units, |error| in half-widths, and whether out of range."""
+
+    distances: np.ndarray
+    ratios: np.ndarray
+    outside: np.ndarray
+
+
+def learned_widening(
+    rows: Mapping[str, HeldOut], apart: Mapping[str, Apart | None], seed: int
+) -> Widening:
+    """One for all operations, each of which counts by at most _ROWS_OF_A_KEY rows of a sort.
+
+    `apart` are the `held_out_regions` of each.
+    """
     generator = np.random.default_rng(seed)
     parts = []
     for key, each in rows.items():
@@ -36,33 +49,21 @@ def learned_widening(rows: Mapping[str, HeldOut], refit: Refit, seed: int) -> Wi
             widths, each.estimated_s[chosen], each.difficulty[chosen]
         )
         parts.append(Apart(each.apart[chosen], ratios, np.zeros(len(chosen), dtype=bool)))
-        far = held_out_regions(each, widths, partial(refit, key), seed)
+        far = apart[key]
         if far is not None:
             picked = generator.permutation(len(far.ratios))[:_ROWS_OF_A_KEY]
             parts.append(Apart(far.distances[picked], far.ratios[picked], far.outside[picked]))
     return fit_widening(joined(parts))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Apart:
-    """Held-out layers: distance in units, |error| in half-widths, and whether out of range."""
-
-    distances: np.ndarray
-    ratios: np.ndarray
-    outside: np.ndarray
-
-
-def held_out_regions(
-    rows: HeldOut,
-    widths: Sequence[Widths],
-    refit: Callable[[pd.DataFrame], LayerModel | None],
-    seed: int,
-) -> Apart | None:
+def held_out_regions(table: pd.DataFrame, rows: HeldOut, refit: Refit, seed: int) -> Apart | None:
     """Errors in parts of an operation's region that were left out of a fit as a whole.
 
     Cases held out at random lie among the others; what is far from all of them is seen only so.
+    `rows` is what was held out of the rows of `table`; `refit` fits the operation's model to other
+    rows, None where it cannot.
     """
-    table = rows.table
+    widths = fit_widths(rows, Widening())
     if len(table) < _FEWEST_FOR_REGIONS or not widths:
         return None
     difficulty = rows.difficulty

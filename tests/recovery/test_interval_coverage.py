@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from model_gen.interval_fit import IntervalFit, fit_intervals
+from model_gen.interval_fit import IntervalFit, fit_intervals, layer_errors
 from model_gen.total_fit import executed_totals
 from strata.execution import FEATURES
 from strata.intervals import LEVELS
@@ -45,10 +45,9 @@ def made(networks: int, seed: int, common: float) -> tuple[pd.DataFrame, pd.Data
 def fit(table: pd.DataFrame, whole: pd.DataFrame, estimated_s: np.ndarray) -> IntervalFit:
     return fit_intervals(
         {"convolution": table},
-        {"convolution": estimated_s},
+        {"convolution": layer_errors(table, estimated_s, lambda rows: None, 0)},
         {"convolution": Roofline(1e9, 1e9, 1e-9)},
         lambda rows, layers, _: executed_totals(rows, layers, whole, NetworkOverhead()),
-        lambda key, rows: None,
         0,
     )
 

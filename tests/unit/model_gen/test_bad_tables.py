@@ -5,6 +5,7 @@ finite, positive, and no faster than the best that any measured row attained.
 """
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -400,3 +401,19 @@ def test_decisions_that_are_not_there_are_one_line(command, tmp_path, capfd):
     result = command(f"--decisions={tmp_path / 'none.json'}")
     assert result.exit_code == 2
     assert "no such file of fusion decisions" in result.output + capfd.readouterr().err
+
+
+def test_two_processes_fit_what_one_does(tmp_path, monkeypatch):
+    """To the byte. Lists of samples and names, which nothing is fitted to, change nothing."""
+    more = {"samples_s": [np.array([1e-3])] * 300, "absorbed": [["kernel_0/relu"]] * 300}
+    layers = {"convolution": convolutions(300).assign(**more), "dense": convolutions(250, 1)}
+    found = []
+    for rows in (10**9, 0):
+        monkeypatch.setattr("model_gen.fit_platform._ROWS_OF_TWO_PROCESSES", rows)
+        model, report = fit(layers)
+        model = replace(model, header=replace(model.header, created=""))
+        save_platform_model(model, tmp_path / "model.strata")
+        found.append(((tmp_path / "model.strata").read_bytes(), report))
+    assert found[0] == found[1]
+    assert model.intervals.layers.keys() == {"convolution", "dense"}
+    assert model.intervals.widening.factors

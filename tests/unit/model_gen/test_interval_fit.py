@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from model_gen.conformal import binned_widths, conformal_half_widths, fit_widths, held_out
-from model_gen.interval_fit import fit_intervals, fit_unmeasured
+from model_gen.interval_fit import fit_intervals, fit_unmeasured, layer_errors
 from model_gen.total_fit import Total, fit_network_spread
 from model_gen.validity_fit import fit_region
 from model_gen.widening_fit import Apart, fit_widening
@@ -122,10 +122,9 @@ def test_tables_too_small_for_anything_give_empty_intervals():
     table = layer_table(5)
     found = fit_intervals(
         {"convolution": table},
-        {"convolution": np.full(5, np.nan)},
+        {"convolution": layer_errors(table, np.full(5, np.nan), lambda rows: None, 0)},
         {"convolution": Roofline(1e9, 1e9, 1e-6)},
         lambda rows, intervals, validity: [],
-        lambda key, rows: None,
         0,
     )
     assert (found.intervals.layers, found.intervals.network) == ({}, None)
