@@ -11,12 +11,14 @@ do both alone: whether the second costs anything behind the first is what tells 
 together (`benchmark.black_box_fusion`).
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmark.plan import BenchmarkCase, case_id, make_case, unique
 from graph_gen.benchmarks import BENCHMARKS, build
 from strata.errors import SchemaError
+from strata.work import weight_elements
 
 _OF_A_KIND = 12  # chains with an activation, unless that is more than a part of all samples
 _PART_OF_A_KIND = 20
@@ -26,7 +28,8 @@ FEWEST_CHAINS = 8  # that decide anything
 _PAIRED = 16  # shapes of pairs, unless that is more than a part of all samples
 _PART_PAIRED = 10
 _LEAST_EXTENT = 6  # smaller maps are pooled whole, which may run in another way
-# What may run in the pass of the convolution before it, and windows that real networks give it.
+PRODUCERS = ("convolution", "depthwise_convolution")
+# What may run in the pass of one of these before it, and windows that real networks give it.
 FOLLOWERS = {
     "add": (1,),
     "max_pooling": (3, 2),
@@ -40,12 +43,15 @@ def nest_id(benchmark: str, settings: Mapping[str, Any]) -> str:
     return case_id(benchmark, {key: settings[key] for key in settings if key != "kernels"})
 
 
-def _legal(benchmark: str, settings: Mapping[str, Any]) -> bool:
+def _legal(benchmark: str, settings: Mapping[str, Any], weights_limit: float = math.inf) -> bool:
     try:
-        build(benchmark, settings)
+        graph = build(benchmark, settings)
     except SchemaError:
         return False
-    return True
+    return (
+        sum(weight_elements(layer.parameters, layer.input_shapes) for layer in graph.layers)
+        <= weights_limit
+    )
 
 
 def _settings(case: BenchmarkCase) -> list[Mapping[str, Any]]:
@@ -96,11 +102,15 @@ def _spread(items: Sequence[BenchmarkCase], most: int) -> Sequence[BenchmarkCase
 
 
 def _pairs(sample: Mapping[str, Any], place: int) -> list[tuple[str, Mapping[str, Any]]]:
-    """Benchmarks and settings of one shape: pairs, and the layers of each pair alone."""
+    """Benchmarks and settings of one shape: pairs, and the layers of each pair alone.
+
+    Channels are as many on both sides as leave the sample's weights and MACs.
+    """
     shape = {key: sample[key] for key in ("height", "width")}
-    shape["channels"] = channels = max(sample["filters"], 2)
-    activation = {"activation": ("none", "relu")[place % 2]}
-    kernels = {"convolution": sample["kernel"], "depthwise_convolution": max(sample["kernel"], 3)}
+    channels = max(round(math.sqrt(sample["channels"] * sample["filters"])), 2)
+    shape["channels"] = channels
+    activation = {"activation": ("none", "relu")[place // 2 % 2]}
+    kernels = dict(zip(PRODUCERS, (sample["kernel"], max(sample["kernel"], 3)), strict=True))
     windows = {name: sizes[place % len(sizes)] for name, sizes in FOLLOWERS.items()}
     found: list[tuple[str, Mapping[str, Any]]] = []
     for name, window in windows.items():
@@ -125,7 +135,7 @@ def _paired(cases: Sequence[BenchmarkCase]) -> list[BenchmarkCase]:
         case
         for case in cases
         if case.benchmark == "convolution" and not case.tags.get("sweep")
-        if case.settings.get("stride", 1) == 1
+        if case.settings.get("stride", 1) == case.settings.get("groups", 1) == 1
         if min(case.settings["height"], case.settings["width"]) >= _LEAST_EXTENT
     ]
     shapes = _spread(samples, min(_PAIRED, len(samples) // _PART_PAIRED))
@@ -139,11 +149,13 @@ def _paired(cases: Sequence[BenchmarkCase]) -> list[BenchmarkCase]:
     ]
 
 
-def nested_cases(cases: Iterable[BenchmarkCase], kernels: Sequence[int]) -> list[BenchmarkCase]:
+def nested_cases(
+    cases: Iterable[BenchmarkCase], kernels: Sequence[int], weights_limit: float = math.inf
+) -> list[BenchmarkCase]:
     """The cases and pairs, every micro-kernel row once per number of kernels, whatever it had.
 
-    A number that the benchmark's limits forbid is halved until they allow it; networks of several
-    layers stay as they are.
+    A number that the benchmark's limits forbid, or whose graph holds more weights, is halved until
+    they allow it; networks of several layers stay as they are.
     """
     found: list[BenchmarkCase] = []
     planned = list(cases)
@@ -155,7 +167,9 @@ def nested_cases(cases: Iterable[BenchmarkCase], kernels: Sequence[int]) -> list
         for settings in _settings(case):
             for wanted in kernels:
                 number = wanted
-                while number > 1 and not _legal(benchmark, {**settings, "kernels": number}):
+                while number > 1 and not _legal(
+                    benchmark, {**settings, "kernels": number}, weights_limit
+                ):
                     number //= 2
                 found.append(make_case(benchmark, {**settings, "kernels": number}, case.tags))
     return unique(found)

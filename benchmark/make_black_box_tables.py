@@ -33,6 +33,7 @@ from benchmark.black_box import (
     regrouped,
 )
 from benchmark.black_box_fusion import KindTest, PairTest, kind_tests, kinds_of, pair_tests
+from benchmark.black_box_plan import FOLLOWERS, PRODUCERS
 from benchmark.matcher import FUSED, POSSIBLY_FUSED
 from benchmark.tables import Rows, add_match, write_tables
 from graph_gen.benchmarks import build
@@ -40,13 +41,9 @@ from model_gen.black_box import BESIDE, ROUNDS, Refined, refine
 from strata.atomic import replacing
 from strata.console import exits_cleanly
 
-Alone = tuple[Plan, Refined]
+Alone = tuple[Plan, Refined]  # kernels and what their layers take, under some rule
 DIFFERENCE, REMAINDER, SHARE = "difference", "remainder", "share"
-_OWN = (
-    "kernel",
-    "back",
-    "follower",
-)  # beginnings of the names of layers that a row is there to measure
+_OWN = ("kernel", "back", "follower")  # what names of layers begin with that rows are there for
 _LEAST_PART = 0.25  # of what is uncertain in a sum, for the kernel's own sake
 _SIGNIFICANT = 2.0  # standard errors
 _MOST_PADDING = 0.5  # of what was measured, where there are other rows
@@ -238,8 +235,10 @@ class Solution:
 
     @property
     def undecided(self) -> frozenset[str]:
-        """Pairs of which neither is known."""
-        return _of_verdict(self.tests, POSSIBLY_FUSED)
+        """Pairs of which neither is known, because their chains do not tell or there are none."""
+        asked = {f"{first}->{second}" for first in PRODUCERS for second in FOLLOWERS}
+        known = {test.pair for test in self.tests if test.verdict != POSSIBLY_FUSED}
+        return frozenset(asked - known)
 
 
 def _of_verdict(tests: Iterable[PairTest], verdict: str) -> frozenset[str]:

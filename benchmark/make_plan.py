@@ -65,9 +65,10 @@ def make_plan(
     run = load_config(config)
     file = platform_file(config, platform)
     described = load_platform(file)
-    cases = plan_cases(described.apply(run, file), phase, unrolling)
+    applied = described.apply(run, file)
+    cases = plan_cases(applied, phase, unrolling)
     if described.black_box is not None:
-        cases = nested_cases(cases, described.black_box.kernels)
+        cases = nested_cases(cases, described.black_box.kernels, applied.sampling.weights_limit)
     write_plan(cases, output)
     kernels = sum(case.settings.get("kernels", 0) for case in cases)
     typer.echo(f"{len(cases)} graphs, {kernels} micro-kernels in them: {output}", err=True)

@@ -183,7 +183,7 @@ def _pairs_text(tests: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for test in tests:
         yield (
             f"{test['pair']}: {test['verdict']}, costs {test['beta']:.2f} of its own time "
-            f"({test['low']:.2f} to {test['high']:.2f}), {test['networks']} networks"
+            f"({test['low']:.2f} to {test['high']:.2f}), {test['chains']} chains"
         )
 
 

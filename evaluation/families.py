@@ -12,10 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from model_gen.calibration_networks import calibration_networks, calibration_totals
+from model_gen.calibration_networks import (
+    calibration_networks,
+    calibration_totals,
+    sound_calibration,
+)
 from model_gen.network_tables import read_calibration
 from model_gen.total_fit import Total, fit_network_spread
-from strata.errors import FitError
 from strata.intervals import LEVELS, SHOWN_LEVEL, chosen_widths
 from strata.platform_model import PlatformModel
 
@@ -60,15 +63,14 @@ def left_out_families(
 
 
 def family_coverage(path: Path, model: PlatformModel) -> tuple[FamilyCoverage, ...]:
-    """`left_out_families` of a calibration table; () without the table, families or intervals.
+    """`left_out_families` of a calibration table; () without the table, or families or intervals.
 
     Random networks belong to no family and stay among the others. FitError for a bad table.
     """
     table = read_calibration(path)
-    if table is None or model.intervals.network is None:
+    if table is None or "family" not in table or model.intervals.network is None:
         return ()
-    if "family" not in table:
-        raise FitError(f"{path}: column family missing; make the tables again")
+    table, _ = sound_calibration(table)
     totals: dict[str, list[Total]] = {}
     always: list[Total] = []
     for family, network in zip(table["family"], calibration_networks(table), strict=True):

@@ -56,10 +56,21 @@ LEARNERS: dict[str, tuple[Learner, str]] = {
     "boosting, over refined roofline": ("boosting", "refined"),
     "boosting, over an engine": ("boosting", "engine"),
     "boosting, absolute, over an engine": ("boosting_absolute", "engine"),
+    "boosting, coarse, over an engine": ("boosting_coarse", "engine"),
     "boosting, clipped, over an engine": ("boosting_clipped", "engine"),
     "boosting, monotone, over an engine": ("boosting_monotone", "engine"),
 }
-_COLOURS = ("#E69F00", "#999999", "#0072B2", "#009E73", "#D55E00", "#56B4E9", "#7F3C8D", "#117733")
+_COLOURS = (
+    "#E69F00",
+    "#999999",
+    "#0072B2",
+    "#009E73",
+    "#D55E00",
+    "#56B4E9",
+    "#7F3C8D",
+    "#117733",
+    "#CC79A7",
+)
 _KERNEL_SHARE = 0.2  # of the points; the rest stands in multi-layer networks
 _HELD_OUT = 0.2  # of the multi-layer networks
 

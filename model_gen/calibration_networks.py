@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from model_gen.conformal import SPREAD
+from model_gen.tables import undisturbed
 from model_gen.total_fit import Total, network_total
 from strata.errors import FitError, StrataError
 from strata.estimate import estimate
@@ -30,6 +31,19 @@ class WholeNetwork:
 
     graph: Graph
     time_s: float
+
+
+def sound_calibration(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of a calibration table to use, each network once, and notes on what was left out.
+
+    `table` is one that `check_calibration` has passed.
+    """
+    kept, disturbed = undisturbed(table)
+    notes = [f"calibration networks: {disturbed}"] if disturbed else []
+    once = kept.drop_duplicates("case_id")
+    if len(once) < len(kept):
+        notes.append(f"calibration networks: {len(kept) - len(once)} rows repeat others' cases")
+    return once, notes
 
 
 def calibration_networks(

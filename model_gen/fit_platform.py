@@ -18,6 +18,7 @@ from model_gen.calibration_networks import (
     WholeNetwork,
     calibration_networks,
     calibration_totals,
+    sound_calibration,
 )
 from model_gen.conformal import HeldOut
 from model_gen.fusion_decisions import FusionDecision, apply_decisions, read_decisions
@@ -135,13 +136,8 @@ def _whole_networks(
     """The networks of a calibration table, and notes."""
     if calibration is None:
         return (), []
-    check_calibration(calibration)
-    kept, disturbed = undisturbed(calibration)
-    notes = [f"calibration networks: {disturbed}"] if disturbed else []
-    once = kept.drop_duplicates("case_id")
-    if len(once) < len(kept):
-        notes.append(f"calibration networks: {len(kept) - len(once)} rows repeat others' cases")
-    return calibration_networks(once), notes
+    sound, notes = sound_calibration(check_calibration(calibration))
+    return calibration_networks(sound), notes
 
 
 def _record(

@@ -56,10 +56,10 @@ class ForestSettings:
     Of a forest: trees, fewest rows in a leaf, share of features tried per split. Boosting has
     sizes of its own and takes the fewest rows in a leaf only; it minimises squares, or absolute
     errors (of which a few layers that a compiler serves otherwise spoil less), these also with
-    fewer and smaller trees of well-filled leaves ("coarse"), squares of what is clipped at a factor
-    of two from the base, or squares under monotone constraints. "best" takes, of a layer type, the
-    one of CANDIDATES with the smallest error on held-out cases (`model_gen.layer_fit`), elsewhere
-    the first of them.
+    fewer and smaller trees whose leaves are well filled whatever is set ("coarse"), squares of what
+    is clipped at a factor of two from the base, or squares under monotone constraints. "best"
+    takes, of a layer type, the one of CANDIDATES with the smallest error on held-out cases
+    (`model_gen.layer_fit`), elsewhere the first of them.
     """
 
     trees: int = 24

@@ -88,6 +88,15 @@ def test_networks_stay_as_they_are():
     assert nested_cases([case], [1, 4]) == [case]
 
 
+def test_a_nested_graph_holds_no_more_weights_than_allowed():
+    rows = {"height": 8, "width": 8, "channels": 32, "filters": 64, "kernel": 3}
+    case = make_case("convolution", rows)
+    # 18,432 weights and 64 biases, mirrored 18,432 and 32: 36,960 a time
+    for limit, most in ((150_000, 4), (147_000, 2), (50_000, 1), (0, 1)):
+        found = nested_cases([case], [1, 4], limit)
+        assert max(each.settings["kernels"] for each in found) == most
+
+
 @pytest.mark.parametrize("path", sorted(FILES.glob("*_black_box.yaml")), ids=lambda path: path.stem)
 def test_a_black_box_wraps_the_platform_it_is_like(path):
     hidden = load_platform(path)
@@ -121,7 +130,7 @@ def test_every_kind_of_activation_stands_in_chains_of_others_samples():
 def shapes(count, **changes):
     """Samples of convolutions, each of another height."""
     return [
-        make_case("convolution", ROW | {"height": 8 + i, "filters": 24} | changes)
+        make_case("convolution", ROW | {"height": 8 + i, "filters": 36} | changes)
         for i in range(count)
     ]
 
@@ -137,6 +146,8 @@ def test_pairs_stand_in_chains_and_so_do_both_layers_alone():
         own = case.settings
         shape = {key: own[key] for key in ("height", "width", "channels", "kernels")}
         first = shape | {"kernel": own["kernel"], "activation": own["activation"]}
+        # 16 channels and 36 filters have as many weights as 24 of both
+        assert own["channels"] == 24
         first |= {"filters": 24} if own["producer"] == "convolution" else {}
         second = shape | ({"kernel": own["window"]} if own["follower"] != "add" else {})
         second |= {"activation": "none"} if own["follower"] == "depthwise_convolution" else {}
@@ -149,7 +160,10 @@ def test_pairs_stand_in_chains_and_so_do_both_layers_alone():
 
 @pytest.mark.parametrize(
     ("samples", "pairs"),
-    [(shapes(80), 8), (shapes(79), 0), (shapes(160, width=5), 0), (shapes(160, stride=2), 0)],
+    [
+        *((shapes(80), 8), (shapes(79), 0), (shapes(160, width=5), 0)),
+        *((shapes(160, stride=2), 0), (shapes(160, groups=4), 0)),
+    ],
 )
 def test_too_few_shapes_decide_nothing_and_are_not_measured(samples, pairs):
     found = nested_cases(samples, [1])

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.config import MultiLayer, Sampling
+from benchmark.draws import DRAWS
 from benchmark.plan import MAPPING_ONLY, TOTAL_ONLY
 from benchmark.sampling import (
     place,
@@ -31,7 +32,7 @@ def kernels(benchmark: str, row: dict) -> list[Layer]:
     return [layer for layer in graph.layers if layer.operation == BENCHMARKS[benchmark].operation]
 
 
-@pytest.mark.parametrize("benchmark", sorted(BENCHMARKS))
+@pytest.mark.parametrize("benchmark", sorted(DRAWS))
 @settings(max_examples=12, deadline=None)
 @given(index=st.integers(0, 2**20), seed=st.integers(0, 2**20))
 def test_every_point_can_be_built_and_depends_on_its_name_only(

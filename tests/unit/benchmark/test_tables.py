@@ -89,6 +89,7 @@ def test_of_a_calibration_network_only_its_total_and_its_graph_are_kept(shard, t
     write_tables(rows, tmp_path / "tables")
     (kept,) = pd.read_parquet(tmp_path / "tables/calibration.parquet").to_dict("records")
     assert (kept["case_id"], kept["time_s"]) == ("cc", profile.time_s)
+    assert kept["family"] == "squeezenet"
     found = graph_from_dict(json.loads(kept["graph"]), "here")
     assert found.layers == with_bits(graph, 32).layers
     rows.calibration.clear()

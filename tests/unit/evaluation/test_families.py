@@ -8,7 +8,6 @@ import pytest
 from evaluation.families import family_coverage, left_out_families, pooled_coverage
 from model_gen.total_fit import Total
 from strata.builder import GraphBuilder
-from strata.errors import FitError
 from strata.estimate import estimate
 from strata.graph import Graph
 from strata.graph_json import graph_to_dict
@@ -38,9 +37,8 @@ def test_a_family_is_judged_by_what_the_others_say():
 def test_random_networks_are_always_among_the_others():
     families = {"regnet": [total(0.2)], "unet": [total(0.3)] * 2}
     found = left_out_families(families, OTHERS)
-    assert [(each.family, each.networks, each.covered) for each in found] == [
-        *(("regnet", 1, 1), ("unet", 2, 2))
-    ]
+    counts = [(each.family, each.networks, each.covered) for each in found]
+    assert counts == [("regnet", 1, 1), ("unet", 2, 2)]
     assert left_out_families(families, OTHERS[:30]) == ()
 
 
@@ -89,5 +87,4 @@ def test_what_is_not_known_is_not_said(tmp_path):
     table([1.0], ["unet"]).to_parquet(path)
     assert family_coverage(path, platform(Intervals())) == ()
     table([1.0], ["unet"]).drop(columns="family").to_parquet(path)
-    with pytest.raises(FitError, match=r"calibration.parquet: column family missing"):
-        family_coverage(path, platform())
+    assert family_coverage(path, platform()) == ()
