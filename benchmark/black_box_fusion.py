@@ -26,6 +26,7 @@ from benchmark.matcher import FUSED, NOT_FUSED, POSSIBLY_FUSED
 from model_gen.black_box import Refined
 from strata import operations as op
 
+Alone = tuple[Plan, Refined]  # kernels and what their layers take, under some rule
 _BOOTSTRAPS = 200
 _LEAST_GAIN = 0.1
 _INTERVAL = (0.025, 0.975)
@@ -58,9 +59,7 @@ def kinds_of(one: Timed, places: Sequence[int]) -> set[str]:
     }
 
 
-def kind_tests(
-    together: tuple[Plan, Refined], apart: tuple[Plan, Refined], seed: int = 0
-) -> list[KindTest]:
+def kind_tests(together: Alone, apart: Alone, seed: int = 0) -> list[KindTest]:
     """One test per kind of activation that at least eight nests hold.
 
     Both are solutions of the same graphs, none of which is a network.
@@ -150,9 +149,7 @@ def _layers(step: Difference) -> list[str]:
     return [keys[place] for place, count in found for _ in range(round(count))]
 
 
-def pair_tests(
-    pairs: Iterable[Difference], alone: tuple[Plan, Refined], seed: int = 0
-) -> list[PairTest]:
+def pair_tests(pairs: Iterable[Difference], alone: Alone, seed: int = 0) -> list[PairTest]:
     """One test per pair of operations, of `pairs` that are taken for two layers each.
 
     `alone` is the solution of kernels; a chain counts where both of its layers stand in those.

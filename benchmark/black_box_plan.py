@@ -18,7 +18,6 @@ from typing import Any
 from benchmark.plan import BenchmarkCase, case_id, make_case, unique
 from graph_gen.benchmarks import BENCHMARKS, build
 from strata.errors import SchemaError
-from strata.work import weight_elements
 
 _OF_A_KIND = 12  # chains with an activation, unless that is more than a part of all samples
 _PART_OF_A_KIND = 20
@@ -48,10 +47,7 @@ def _legal(benchmark: str, settings: Mapping[str, Any], weights_limit: float = m
         graph = build(benchmark, settings)
     except SchemaError:
         return False
-    return (
-        sum(weight_elements(layer.parameters, layer.input_shapes) for layer in graph.layers)
-        <= weights_limit
-    )
+    return graph.weight_elements <= weights_limit
 
 
 def _settings(case: BenchmarkCase) -> list[Mapping[str, Any]]:
@@ -71,17 +67,22 @@ def _settings(case: BenchmarkCase) -> list[Mapping[str, Any]]:
     return [settings, case.settings] if mixing else [settings]
 
 
-def _activated(cases: Sequence[BenchmarkCase]) -> list[BenchmarkCase]:
-    """More samples of convolutions, so that every kind of activation stands in some chains.
-
-    Which kinds are layers of their own is told by kernels; real networks have all of them.
-    """
-    samples = [
+def _in_chains(cases: Sequence[BenchmarkCase]) -> list[BenchmarkCase]:
+    """Samples of convolutions that stand in a chain."""
+    return [
         case
         for case in cases
         if case.benchmark == "convolution" and case.settings.get("stride", 1) == 1
         if not case.tags.get("sweep")
     ]
+
+
+def _activated(cases: Sequence[BenchmarkCase]) -> list[BenchmarkCase]:
+    """More samples of convolutions, so that every kind of activation stands in some chains.
+
+    Which kinds are layers of their own is told by kernels; real networks have all of them.
+    """
+    samples = _in_chains(cases)
     wanted = min(_OF_A_KIND, len(samples) // _PART_OF_A_KIND)
     setting = BENCHMARKS["convolution"].settings["activation"]
     found: list[BenchmarkCase] = []
@@ -133,9 +134,8 @@ def _paired(cases: Sequence[BenchmarkCase]) -> list[BenchmarkCase]:
     """
     samples = [
         case
-        for case in cases
-        if case.benchmark == "convolution" and not case.tags.get("sweep")
-        if case.settings.get("stride", 1) == case.settings.get("groups", 1) == 1
+        for case in _in_chains(cases)
+        if case.settings.get("groups", 1) == 1
         if min(case.settings["height"], case.settings["width"]) >= _LEAST_EXTENT
     ]
     shapes = _spread(samples, min(_PAIRED, len(samples) // _PART_PAIRED))

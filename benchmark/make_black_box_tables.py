@@ -32,7 +32,7 @@ from benchmark.black_box import (
     read_times,
     regrouped,
 )
-from benchmark.black_box_fusion import KindTest, PairTest, kind_tests, kinds_of, pair_tests
+from benchmark.black_box_fusion import Alone, KindTest, PairTest, kind_tests, kinds_of, pair_tests
 from benchmark.black_box_plan import FOLLOWERS, PRODUCERS
 from benchmark.matcher import FUSED, POSSIBLY_FUSED
 from benchmark.tables import Rows, add_match, write_tables
@@ -40,8 +40,8 @@ from graph_gen.benchmarks import build
 from model_gen.black_box import BESIDE, ROUNDS, Refined, refine
 from strata.atomic import replacing
 from strata.console import exits_cleanly
+from strata.edges import pair_key
 
-Alone = tuple[Plan, Refined]  # kernels and what their layers take, under some rule
 DIFFERENCE, REMAINDER, SHARE = "difference", "remainder", "share"
 _OWN = ("kernel", "back", "follower")  # what names of layers begin with that rows are there for
 _LEAST_PART = 0.25  # of what is uncertain in a sum, for the kernel's own sake
@@ -236,7 +236,7 @@ class Solution:
     @property
     def undecided(self) -> frozenset[str]:
         """Pairs of which neither is known, because their chains do not tell or there are none."""
-        asked = {f"{first}->{second}" for first in PRODUCERS for second in FOLLOWERS}
+        asked = {pair_key(first, second) for first in PRODUCERS for second in FOLLOWERS}
         known = {test.pair for test in self.tests if test.verdict != POSSIBLY_FUSED}
         return frozenset(asked - known)
 

@@ -24,7 +24,7 @@ from benchmark.plan import BenchmarkCase, make_case
 from benchmark.sweep import SWEPT_FEATURE
 from graph_gen.benchmarks import BENCHMARKS, build
 from strata.errors import ArtefactError, SchemaError
-from strata.work import Work, weight_elements
+from strata.work import Work
 
 Sizes = Mapping[str, int]  # feature -> fitted s
 
@@ -82,7 +82,7 @@ def _cost(benchmark: str, row: Row) -> _Cost | None:
         graph = build(benchmark, row)
     except SchemaError:
         return None
-    weights = sum(weight_elements(layer.parameters, layer.input_shapes) for layer in graph.layers)
+    weights = graph.weight_elements
     largest = max(math.prod(layer.output_shape) for layer in graph.layers)
     return _Cost(graph.work, weights, largest)
 

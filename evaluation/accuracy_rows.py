@@ -213,20 +213,26 @@ def _yes(beats: bool) -> str:
     return "yes" if beats else "NO"
 
 
+def _row(figure: str, text: str, n: int, value: float, platform: str) -> dict[str, Any]:
+    """A row of the mixed model alone, without baselines."""
+    aim = aims_of(platform).get(figure)
+    return {
+        "platform": platform,
+        "figure": figure,
+        "text": text,
+        "n": n,
+        JUDGED: value,
+        "aim": aim,
+        "verdict": _verdict(figure, value, aim),
+        "beats_scaled_roofline": "",
+    }
+
+
 def points_row(results: Results) -> dict[str, Any]:
     """The layer type with the most points; what is counted is in `evaluation.points`."""
     most = results.points.iloc[0]
-    value, aim = float(most["points"]), aims_of(results.platform).get(POINTS)
-    return {
-        "platform": results.platform,
-        "figure": POINTS,
-        "text": f"points per layer type, the most ({most['layer_type']})",
-        "n": int(most["rows"]),
-        JUDGED: value,
-        "aim": aim,
-        "verdict": _verdict(POINTS, value, aim),
-        "beats_scaled_roofline": "",
-    }
+    text = f"points per layer type, the most ({most['layer_type']})"
+    return _row(POINTS, text, int(most["rows"]), float(most["points"]), results.platform)
 
 
 def coverage_row(results: Results) -> dict[str, Any] | None:
@@ -236,17 +242,8 @@ def coverage_row(results: Results) -> dict[str, Any] | None:
     subject = "intervals/networks/predicted"
     for row in coverage_scores(results.intervals, results.platform):
         if (row.data_set, row.subject, row.metric) == (EVERY_SET, subject, COVERAGE):
-            aim = aims_of(results.platform).get(COVERAGE)
-            return {
-                "platform": results.platform,
-                "figure": COVERAGE,
-                "text": "networks inside their 90% interval (%)",
-                "n": row.n,
-                JUDGED: row.value,
-                "aim": aim,
-                "verdict": _verdict(COVERAGE, row.value, aim),
-                "beats_scaled_roofline": "",
-            }
+            text = "networks inside their 90% interval (%)"
+            return _row(COVERAGE, text, row.n, row.value, results.platform)
     return None
 
 
@@ -254,16 +251,10 @@ def families_row(results: Results) -> dict[str, Any] | None:
     """The same of calibration networks, each family's by intervals that stand on the others."""
     if not results.families:
         return None
-    return {
-        "platform": results.platform,
-        "figure": FAMILIES,
-        "text": "networks inside their 90% interval, families left out in turn (%)",
-        "n": sum(each.networks for each in results.families),
-        JUDGED: 100 * pooled_coverage(results.families),
-        "aim": None,
-        "verdict": "",
-        "beats_scaled_roofline": "",
-    }
+    text = "networks inside their 90% interval, families left out in turn (%)"
+    networks = sum(each.networks for each in results.families)
+    covered = 100 * pooled_coverage(results.families)
+    return _row(FAMILIES, text, networks, covered, results.platform)
 
 
 def platform_rows(results: Results) -> list[dict[str, Any]]:

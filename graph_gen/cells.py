@@ -16,7 +16,6 @@ from strata import operations as op
 from strata.builder import GraphBuilder
 from strata.errors import SchemaError
 from strata.graph import Graph
-from strata.work import weight_elements
 
 SETTINGS: dict[str, Setting] = {
     "seed": Setting(0, 2**63 - 1),
@@ -217,7 +216,7 @@ def _budget(seed: int, most: float) -> float:
 
 def _excess(graph: Graph, budget: float) -> float:
     """By what factor the network is too large; at most 1 if it is not."""
-    weights = sum(weight_elements(layer.parameters, layer.input_shapes) for layer in graph.layers)
+    weights = graph.weight_elements
     elements = max(int(np.prod(layer.output_shape)) for layer in graph.layers)
     return max(graph.work.macs / budget, weights / _MOST_WEIGHTS, elements / _MOST_ELEMENTS)
 

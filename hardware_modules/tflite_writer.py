@@ -22,7 +22,6 @@ from hardware_modules.tflite_ranges import (
 )
 from strata.errors import UnsupportedLayer
 from strata.graph import Graph
-from strata.work import weight_elements
 
 _VERSIONS = {
     "ADD": 2, "AVERAGE_POOL_2D": 2, "CONCATENATION": 2, "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3,
@@ -186,7 +185,7 @@ def write_int8(graph: Graph) -> Int8Model:
     for layer in graph.layers:
         if reason := unsupported(layer):
             raise UnsupportedLayer(f"graph '{graph.name}': {reason}")
-    weights = sum(weight_elements(layer.parameters, layer.input_shapes) for layer in graph.layers)
+    weights = graph.weight_elements
     if weights > _MOST_WEIGHTS:
         raise UnsupportedLayer(
             f"graph '{graph.name}' has {weights} weights; legal: at most {_MOST_WEIGHTS}, "

@@ -8,7 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 from strata import operations as op
 from strata.errors import SchemaError
 from strata.layer import Layer, make_layer, tensor_bytes
-from strata.work import Work
+from strata.work import Work, weight_elements
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,11 @@ class Graph:
     def work(self) -> Work:
         """Sum over the layers, each as if executed alone."""
         return sum((layer.work for layer in self.layers), Work())
+
+    @property
+    def weight_elements(self) -> int:
+        """Number of constants that all layers read."""
+        return sum(weight_elements(each.parameters, each.input_shapes) for each in self.layers)
 
     @property
     def input_bytes(self) -> int:
