@@ -44,6 +44,9 @@ class Measurement(Section):
     time_limit_s: Seconds = Field(
         default=60.0, description="a point that takes longer is a refusal"
     )
+    together: Whole = Field(
+        default=1, description="points measured in turns, their runs spread over all turns"
+    )
     sweep_chunks: Whole = Field(default=1, description="jobs the sweep phase is cut into")
     sample_chunks: Whole = Field(default=1, description="jobs the sample phase is cut into")
     round_chunks: Whole = Field(default=1, description="jobs every round is cut into")
@@ -171,6 +174,9 @@ class Evaluation(Section):
     keras: list[str] = Field(default_factory=list, description="keras.applications classes")
     nasbench: NasBench = NasBench()
     rounds: Whole = Field(default=20, description="round-robin rounds; the lower quartile counts")
+    parts: Whole = Field(
+        default=1, description="into how many jobs between the samples the rounds are cut"
+    )
 
     @field_validator("networks", "keras")
     @classmethod

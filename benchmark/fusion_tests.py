@@ -16,8 +16,9 @@ import typer
 from benchmark.config import load_platform
 from benchmark.matcher import POSSIBLY_FUSED, match
 from benchmark.plan import BenchmarkCase, make_case, unique
-from benchmark.runner import Build, Job, measure_cases
+from benchmark.runner import measure_cases
 from benchmark.shards import read_shard
+from benchmark.turns import Build, Job
 from graph_gen.benchmarks import build
 from model_gen.fusion_decisions import (
     LOOKS,
@@ -244,7 +245,15 @@ def fusion_tests(
     if questions:
         platform = load_platform(platform_file)
         options = dict(platform.options)
-        job = Job(platform.module, options, repeats, warmup, time_limit, build=build_part)
+        job = Job(
+            platform.module,
+            options,
+            repeats,
+            warmup,
+            time_limit,
+            together=len(PARTS),
+            build=build_part,
+        )
         decisions = measure_questions(questions, job, platform.name, output)
     write_decisions(decisions, output)
     left = sum(each.verdict.flag == POSSIBLY_FUSED for each in decisions)

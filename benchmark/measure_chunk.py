@@ -8,7 +8,8 @@ import typer
 from benchmark.config import load_platform
 from benchmark.plan import chunk as chunk_of
 from benchmark.plan import read_plan
-from benchmark.runner import Job, measure_cases
+from benchmark.runner import measure_cases
+from benchmark.turns import Job
 from strata.console import exits_cleanly
 
 
@@ -24,6 +25,9 @@ def measure_chunk(
     device_share: Annotated[
         float, typer.Option(min=0, max=0.9, help="Run more often until the device had this share.")
     ] = 0.65,
+    together: Annotated[
+        int, typer.Option(min=1, help="Cases measured in turns; 1: each at a stretch.")
+    ] = 1,
     time_limit: Annotated[float, typer.Option(min=0.01, help="Seconds one case may take.")] = 60.0,
 ) -> None:
     """Measure a chunk of a plan; started again after a kill, it measures only what is missing.
@@ -33,7 +37,15 @@ def measure_chunk(
     """
     platform = load_platform(platform_file)
     cases = chunk_of(read_plan(plan), chunk, chunks)
-    job = Job(platform.module, dict(platform.options), repeats, warmup, time_limit, device_share)
+    job = Job(
+        platform.module,
+        dict(platform.options),
+        repeats,
+        warmup,
+        time_limit,
+        device_share,
+        together,
+    )
     summary = measure_cases(cases, job, output, platform.name)
     points = max(summary.points, 1)
     typer.echo(

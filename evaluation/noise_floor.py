@@ -5,9 +5,9 @@ Two sources, the better one first:
 - `networks_again.jsonl` beside a platform's `networks.jsonl`: the networks measured a second time
   by `benchmark.measure_networks`, in a process of its own; for a simulated platform with noise,
   with another seed.
-- the halves of one measurement: even against odd rounds. Each half has half the rounds, so with
-  independent noise the difference of two is twice the noise of one whole measurement; a drift that
-  is slower than a round is not in it.
+- the halves of one measurement: even against odd rounds, or even against odd parts of a run. Each
+  half has half of them, so with independent noise the difference of two is twice the noise of one
+  whole measurement; a drift that is slower than a round, or a part, is not in it.
 
 A platform whose rounds are all equal is computed: measured again it says the same, its floor is 0.
 """
@@ -76,6 +76,8 @@ def layer_halves(profile: Profile, time_s: float, readings_s: Sequence[float]) -
     if is_computed(profile):
         return time_s, time_s
     samples = np.asarray(profile.samples_s)
+    if len(readings_s) == len(samples):
+        return sample_halves(readings_s)
     if profile.platform in _RUNNING_MEANS:
         middle = len(samples) // 2
         parts = (samples[:middle], samples[middle:])
@@ -84,7 +86,7 @@ def layer_halves(profile: Profile, time_s: float, readings_s: Sequence[float]) -
             half * float(np.quantile(part, 0.25) / part.mean()) if half == half else half
             for half, part in zip(halves, parts, strict=True)
         )
-    return sample_halves(readings_s) if len(readings_s) == len(samples) else _NOTHING
+    return _NOTHING
 
 
 def _records(path: Path) -> Iterator[tuple[dict[str, Any], Profile, str]]:

@@ -13,6 +13,7 @@ MEASURING_CODE = sources(
     "graph_gen/descriptions/*.yaml",
     "hardware_modules/*.py",
     "benchmark/runner.py",
+    "benchmark/turns.py",
 )
 SIMULATING_CODE = sources("simulators/**/*.py", "simulators/*/hardware/*.yaml")
 CHUNKS = {
@@ -34,7 +35,7 @@ def runs_of(phase):
     measured = RUN.measurement
     return (
         f"--repeats {measured.repeats} --warmup {measured.warmup}"
-        f" --device-share {measured.device_share}"
+        f" --device-share {measured.device_share} --together {measured.together}"
     )
 
 
@@ -55,6 +56,31 @@ def run_on(wildcards):
     """The run's configuration as the platform needs it."""
     described = platform_description(wildcards)
     return load_platform(described).apply(RUN, described)
+
+
+def network_parts(wildcards):
+    """Networks are measured in parts, so that benchmarks and networks see the same machine."""
+    parts = 1 if computed(wildcards) else min(RUN.evaluation.parts, RUN.evaluation.rounds)
+    return [
+        f"{RESULTS}/{{platform}}/network_parts/{part}.jsonl" for part in range(parts)
+    ]
+
+
+def rounds_of_part(wildcards):
+    """Rounds of one part."""
+    parts = len(network_parts(wildcards))
+    part = int(wildcards.part)
+    return RUN.evaluation.rounds * (part + 1) // parts - RUN.evaluation.rounds * part // parts
+
+
+def shards_before_part(wildcards):
+    """What is measured before a part: sweeps before the first, all samples before the last."""
+    parts = len(network_parts(wildcards))
+    if parts == 1:
+        return []
+    part, samples = int(wildcards.part), shards("samples")
+    before = len(samples) * part // (parts - 1)
+    return shards("sweeps") if not before else samples[before - 1]
 
 
 def measured_shards(wildcards):

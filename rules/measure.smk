@@ -115,22 +115,40 @@ rule measure_networks:
         platform=platform_description,
         like=liked_descriptions,
         code=measuring_code,
+        after=ancient(shards_before_part),  # for the order alone
     output:
-        f"{RESULTS}/{{platform}}/networks.jsonl",
+        f"{RESULTS}/{{platform}}/network_parts/{{part}}.jsonl",
     log:
-        f"{RESULTS}/logs/{{platform}}/measure_networks.log",
+        f"{RESULTS}/logs/{{platform}}/measure_networks-{{part}}.log",
     benchmark:
-        f"{RESULTS}/logs/{{platform}}/measure_networks.tsv"
+        f"{RESULTS}/logs/{{platform}}/measure_networks-{{part}}.tsv"
     retries: 1
+    priority: 1  # before further samples
     threads: measuring_threads
     resources:
         device=measuring_device,
     params:
         python=executable,
         pairs=[f"{group}={path}" for group, paths in NETWORKS.items() for path in paths],
-        rounds=RUN.evaluation.rounds,
+        rounds=rounds_of_part,
     message:
-        "measuring whole networks on {wildcards.platform}, {params.rounds} rounds"
+        "measuring whole networks on {wildcards.platform}: part {wildcards.part},"
+        " {params.rounds} rounds"
     shell:
         "{params.python} -m benchmark.measure_networks {params.pairs} --rounds {params.rounds}"
         " --platform-file {input.platform} --output {output} 2>&1 | tee {log}"
+
+
+rule networks:
+    input:
+        network_parts,
+    output:
+        f"{RESULTS}/{{platform}}/networks.jsonl",
+    log:
+        f"{RESULTS}/logs/{{platform}}/networks.log",
+    params:
+        python=executable,
+    message:
+        "times of whole networks on {wildcards.platform}, over all parts"
+    shell:
+        "{params.python} -m benchmark.join_networks {input} --output {output} 2> {log}"

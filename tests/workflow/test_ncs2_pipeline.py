@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 
 from benchmark.config import MultiLayer, load_config, load_platform
-from benchmark.runner import Job, measure_cases
+from benchmark.runner import measure_cases
 from benchmark.sampling import plan_samples
 from benchmark.tables import rows_of_shard, write_tables
+from benchmark.turns import Job
 from graph_gen.benchmarks import build
 from graph_gen.zoo import ZOO
 from hardware_modules.ncs2_toolchain import missing

@@ -20,8 +20,8 @@ from benchmark.fusion_tests import (
     with_alternatives,
 )
 from benchmark.plan import make_case
-from benchmark.runner import Job
 from benchmark.tables import Rows, add_record, write_tables
+from benchmark.turns import Job
 from hardware_modules.base import HardwareModule
 from hardware_modules.null import NullCompiled, NullModule
 from model_gen.fusion_decisions import FusionDecision, Verdict, undecided

@@ -9,7 +9,8 @@ from ncs2_stand_in import RECORDED, environment
 
 from benchmark.config import load_config
 from benchmark.plan import make_case
-from benchmark.runner import Job, measure_cases
+from benchmark.runner import measure_cases
+from benchmark.turns import Job
 from hardware_modules.ncs2 import counter_rows
 from hardware_modules.ncs2_plan import name_layers
 from hardware_modules.ncs2_toolchain import Toolchain, missing

@@ -1,0 +1,81 @@
+"""Command: whole networks measured in parts of a run, as if in one.
+
+A machine's speed drifts. Between the phases of a run it shifted times by up to 5%, so that models
+fitted to one phase and judged by another were judged by the drift. Parts that lie between the
+benchmarks see what those see.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmark.shards import read_shard
+from strata.atomic import replacing
+from strata.console import exits_cleanly
+from strata.errors import ArtefactError
+from strata.profile import Profile
+from strata.profile_json import profile_from_dict, profile_to_dict
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def joined(parts: Sequence[Profile], where: str) -> Profile:
+    """One profile of the same network measured in several parts, seconds.
+
+    Times of the network and of its nodes are means over the parts that were measured;
+    `samples_s` and `readings_s` hold one time per part. Of refusals alone the first remains.
+    ArtefactError names `where` if the parts executed different nodes.
+    """
+    measured = [part for part in parts if part.refusal is None]
+    if len(parts) == 1 or not measured:
+        return parts[0]
+    first = measured[0]
+    names = [node.name for node in first.nodes]
+    if any([node.name for node in part.nodes] != names for part in measured):
+        raise ArtefactError(f"{where}: its parts executed different nodes; measure all anew")
+    nodes = []
+    for node, *others in zip(*(part.nodes for part in measured), strict=True):
+        times_s = [node.time_s, *(other.time_s for other in others)]
+        nodes.append(replace(node, time_s=_mean(times_s), readings_s=tuple(times_s)))
+    samples_s = tuple(part.time_s for part in measured)
+    return replace(first, nodes=tuple(nodes), samples_s=samples_s, time_s=_mean(samples_s))
+
+
+def join(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """The records of all parts, one per network; ArtefactError unless all have the same ones."""
+    parts = [list(read_shard(path)) for path in paths]
+    keys = [[(record["set"], record["network"]) for record in part] for part in parts]
+    for path, names in zip(paths, keys, strict=True):
+        if names != keys[0]:
+            raise ArtefactError(f"{path}: holds other networks than {paths[0]}; measure all anew")
+    records = []
+    for same in zip(*parts, strict=True):
+        where = f"{paths[0]}, network {same[0]['network']}"
+        profile = joined([profile_from_dict(each["profile"], where) for each in same], where)
+        rounds = sum(each["rounds"] for each in same)
+        records.append({**same[0], "rounds": rounds, "profile": profile_to_dict(profile)})
+    return records
+
+
+@exits_cleanly
+def join_networks(
+    parts: Annotated[list[Path], typer.Argument(help="Files of benchmark.measure_networks.")],
+    output: Annotated[Path, typer.Option(help="File to write, one line per network.")],
+) -> None:
+    """Take the mean of networks that were measured in several parts of a run.
+
+    Example: python -m benchmark.join_networks network_parts/*.jsonl --output networks.jsonl
+    """
+    records = join(parts)
+    with replacing(output) as temporary, temporary.open("w", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(record) + "\n" for record in records)
+
+
+if __name__ == "__main__":
+    typer.run(join_networks)
