@@ -32,7 +32,7 @@ Build = Callable[[str, Mapping[str, Any]], Graph]
 
 CHEAP = frozenset(("relu", "relu6", "leaky_relu"))  # comparisons: with the layer before, as stated
 _STATED = op.Activation | op.BatchNormalization  # join what they follow
-_QUANTILE = 0.25  # what modules take of their samples
+_QUANTILE = 0.5  # what modules take of their samples
 _FEWEST_TRIPLES = 20
 _ASSUMED_SPREAD = 0.005  # of two compilations, where no third graph tells it
 
@@ -170,7 +170,7 @@ class Readings:
 
 
 def standard_error_s(samples_s: Sequence[float]) -> float:
-    """Of the lower quartile of samples, from their order alone (Woodruff, 1952); 0 below four."""
+    """Of the median of samples, from their order alone (Woodruff, 1952); 0 below four."""
     if len(samples_s) < 4:
         return 0.0
     step = np.sqrt(_QUANTILE * (1 - _QUANTILE) / len(samples_s))

@@ -44,9 +44,6 @@ class Measurement(Section):
     time_limit_s: Seconds = Field(
         default=60.0, description="a point that takes longer is a refusal"
     )
-    together: Whole = Field(
-        default=1, description="points measured in turns, their runs spread over all turns"
-    )
     sweep_chunks: Whole = Field(default=1, description="jobs the sweep phase is cut into")
     sample_chunks: Whole = Field(default=1, description="jobs the sample phase is cut into")
     round_chunks: Whole = Field(default=1, description="jobs every round is cut into")
@@ -173,7 +170,7 @@ class Evaluation(Section):
     networks: list[str] = Field(default_factory=list, description="names from the network zoo")
     keras: list[str] = Field(default_factory=list, description="keras.applications classes")
     nasbench: NasBench = NasBench()
-    rounds: Whole = Field(default=20, description="round-robin rounds; the lower quartile counts")
+    rounds: Whole = Field(default=20, description="round-robin rounds; the median counts")
     parts: Whole = Field(
         default=1, description="into how many jobs between the samples the rounds are cut"
     )
@@ -244,6 +241,10 @@ class PlatformConfig(Section):
     )
     module: str = Field(description="name in the registry of hardware modules")
     options: dict[str, Any] = Field(default_factory=dict)
+    together: Whole = Field(
+        default=1,
+        description="cases measured in turns; 1 where changing from one to another is costly",
+    )
     sweeps: dict[MicroKernel, Sweep] = Field(
         default_factory=dict,
         description="instead of the run's sweeps of these benchmarks: arrays differ in width",

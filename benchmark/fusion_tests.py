@@ -251,7 +251,7 @@ def fusion_tests(
             repeats,
             warmup,
             time_limit,
-            together=len(PARTS),
+            together=platform.together,
             build=build_part,
         )
         decisions = measure_questions(questions, job, platform.name, output)

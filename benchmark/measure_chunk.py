@@ -25,9 +25,6 @@ def measure_chunk(
     device_share: Annotated[
         float, typer.Option(min=0, max=0.9, help="Run more often until the device had this share.")
     ] = 0.65,
-    together: Annotated[
-        int, typer.Option(min=1, help="Cases measured in turns; 1: each at a stretch.")
-    ] = 1,
     time_limit: Annotated[float, typer.Option(min=0.01, help="Seconds one case may take.")] = 60.0,
 ) -> None:
     """Measure a chunk of a plan; started again after a kill, it measures only what is missing.
@@ -44,7 +41,7 @@ def measure_chunk(
         warmup,
         time_limit,
         device_share,
-        together,
+        platform.together,
     )
     summary = measure_cases(cases, job, output, platform.name)
     points = max(summary.points, 1)

@@ -22,7 +22,7 @@ def command(
     rounds: Annotated[int, typer.Option(min=1, help="Timed runs.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable, SI units.")] = False,
 ) -> None:
-    """Measure a network on a platform of this machine: lower quartile of the timed runs.
+    """Measure a network on a platform of this machine: median of the timed runs.
 
     Of a platform behind a vendor's compiler, the times are that compiler's estimates.
 
@@ -62,7 +62,7 @@ def command(
         }
         typer.echo(json.dumps(data))
         return
-    told = profile.toolchain.get("times", f"lower quartile of {rounds} runs, end to end")
+    told = profile.toolchain.get("times", f"median of {rounds} runs, end to end")
     table = Table(title=f"{graph.name} on {platform}: {told}")
     for column in ("layer", "operation", "absorbed", "executed as", "time (ms)"):
         table.add_column(column, justify="right" if column.startswith("time") else "left")

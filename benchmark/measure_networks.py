@@ -1,7 +1,7 @@
 """Whole networks, measured round-robin on one device: the truth that estimates are judged by.
 
 Every round runs each network once unmeasured and once measured, so that slow drift of the
-machine touches all alike; a network's time is the lower quartile of its rounds.
+machine touches all alike; a network's time is the median of its rounds.
 """
 
 import json

@@ -2,7 +2,7 @@
 
 A machine that others share changes its speed within a fraction of a second, a case takes about as
 long. Measured at a stretch it would catch the machine fast or slow; in turns, its runs are spread
-over the whole batch and their lower quartile means the same for all, as for whole networks
+over the whole batch and their median means the same for all, as for whole networks
 (`benchmark.measure_networks`).
 """
 

@@ -36,7 +36,7 @@ from strata.stride_moving import move_strides
 
 
 def half_to_half(samples_s: Sequence[float]) -> float:
-    """Relative difference of the lower quartiles of even and odd samples; NaN below 4 samples."""
+    """Relative difference of the medians of even and odd samples; NaN below 4 samples."""
     even, odd = sample_halves(samples_s)
     return float(abs(even - odd) / ((even + odd) / 2))
 

@@ -42,10 +42,10 @@ def is_computed(profile: Profile) -> bool:
 
 
 def sample_halves(samples_s: Sequence[float]) -> tuple[float, float]:
-    """Lower quartiles of even and odd rounds, seconds; NaN below 4 rounds."""
+    """Medians of even and odd rounds, seconds; NaN below 4 rounds."""
     if len(samples_s) < _FEWEST:
         return _NOTHING
-    even, odd = (float(np.quantile(samples_s[start::2], 0.25)) for start in (0, 1))
+    even, odd = (float(np.median(samples_s[start::2])) for start in (0, 1))
     return even, odd
 
 
@@ -71,7 +71,7 @@ def layer_halves(profile: Profile, time_s: float, readings_s: Sequence[float]) -
     """(first, second) seconds of one layer from what its profiler read; NaN where it cannot say.
 
     Means over halves in time are corrected for what interrupts a run as the layer's time is: by
-    the lower quartile over the mean of the same half's whole runs.
+    the median over the mean of the same half's whole runs.
     """
     if is_computed(profile):
         return time_s, time_s
@@ -83,7 +83,7 @@ def layer_halves(profile: Profile, time_s: float, readings_s: Sequence[float]) -
         parts = (samples[:middle], samples[middle:])
         halves = running_mean_halves(readings_s, len(samples))
         return tuple(
-            half * float(np.quantile(part, 0.25) / part.mean()) if half == half else half
+            half * float(np.median(part) / part.mean()) if half == half else half
             for half, part in zip(halves, parts, strict=True)
         )
     return _NOTHING

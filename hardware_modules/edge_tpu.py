@@ -110,9 +110,9 @@ def _timed_run(interpreter: Any, warmup: bool) -> dict[str, Any]:
     return {"wall_ns": clock_ns() - start_ns, "warmup": warmup}
 
 
-def _lower_quartile_s(runs: list[dict[str, Any]]) -> float:
+def _median_s(runs: list[dict[str, Any]]) -> float:
     timed = [run["wall_ns"] for run in runs if not run["warmup"]]
-    return float(np.percentile(timed, 25)) * 1e-9
+    return float(np.median(timed)) * 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +208,7 @@ class EdgeTpuModule:
 
     def parse(self, report: Report, graph: Graph) -> Profile:
         """Nodes by differences (or one node for all), each with the raw times it came from."""
-        times_s = {name: _lower_quartile_s(runs) for name, runs in report["runs"].items()}
+        times_s = {name: _median_s(runs) for name, runs in report["runs"].items()}
         whole = list(report["runs"].values())[-1]
         last = parse_compiler(list(report["compiler_logs"].values())[-1], COMPILER)
         toolchain = {

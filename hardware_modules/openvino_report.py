@@ -46,13 +46,8 @@ def window_mean_us(counters_us: Sequence[int], inferences: Sequence[int], first:
     return (max(lowest, 0) + highest) / 2 / (total - before_n)
 
 
-def lower_quartile(samples: Sequence[float]) -> float:
-    """The 25th percentile, linear between samples."""
-    return float(np.percentile(np.asarray(samples, dtype=np.float64), 25))
-
-
 def wall_times_ns(runs: Sequence[Mapping[str, Any]]) -> tuple[int, float, float]:
-    """(leading warm-up runs, lower quartile of the timed runs, that quartile / window mean).
+    """(leading warm-up runs, median of the timed runs, that median / window mean).
 
     The window is what the counters can be read for: all runs after the leading warm-ups, later
     warm-ups of a round-robin included. MatchError without a timed run.
@@ -61,12 +56,12 @@ def wall_times_ns(runs: Sequence[Mapping[str, Any]]) -> tuple[int, float, float]
     if not timed:
         raise MatchError("the report has no timed run")
     first = next(index for index, run in enumerate(runs) if not run["warmup"])
-    quartile = lower_quartile(timed)
+    median_ns = float(np.median(timed))
     window = runs[first:]
     window_mean = np.average(
         [run["wall_ns"] for run in window], weights=[run["inferences"] for run in window]
     )
-    return first, quartile, quartile / float(window_mean)
+    return first, median_ns, median_ns / float(window_mean)
 
 
 def _executed(node: Mapping[str, Any], counters_us: Sequence[int]) -> bool:
@@ -167,10 +162,10 @@ def _layers_of_nodes(
 def parse_report(report: Mapping[str, Any], graph: Graph) -> Profile:
     """Profile of one report. MatchError if the report is inconsistent.
 
-    A node's time is its window mean (`window_mean_us`) times quartile / mean of the wall times of
-    the same runs; the network's time is the lower quartile of the timed runs' wall times.
+    A node's time is its window mean (`window_mean_us`) times median / mean of the wall times of
+    the same runs; the network's time is the median of the timed runs' wall times.
     """
-    first, quartile_ns, robustness = wall_times_ns(report["runs"])
+    first, median_ns, robustness = wall_times_ns(report["runs"])
     inferences = [run["inferences"] for run in report["runs"]]
     nodes = {node["name"]: node for node in report["nodes"]}
     names = {node_name(layer.name): layer.name for layer in graph.layers}
@@ -193,7 +188,7 @@ def parse_report(report: Mapping[str, Any], graph: Graph) -> Profile:
             for (node, counters), held in zip(running, layers, strict=True)
         ),
         samples_s=tuple(run["wall_ns"] * 1e-9 for run in report["runs"] if not run["warmup"]),
-        time_s=quartile_ns * 1e-9,
+        time_s=median_ns * 1e-9,
         host=dict(report["host"]),
         toolchain=dict(report["toolchain"]),
     )

@@ -35,7 +35,7 @@ def runs_of(phase):
     measured = RUN.measurement
     return (
         f"--repeats {measured.repeats} --warmup {measured.warmup}"
-        f" --device-share {measured.device_share} --together {measured.together}"
+        f" --device-share {measured.device_share}"
     )
 
 
@@ -74,7 +74,10 @@ def rounds_of_part(wildcards):
 
 
 def shards_before_part(wildcards):
-    """What is measured before a part: sweeps before the first, all samples before the last."""
+    """What a part follows: the sweeps, or each of the others its own chunk of the samples.
+
+    Chunks are measured in any order; a part that waits has priority before the next of them.
+    """
     parts = len(network_parts(wildcards))
     if parts == 1:
         return []

@@ -11,6 +11,7 @@ import yaml
 
 import strata
 from benchmark.plan import read_plan
+from benchmark.shards import read_shard
 from strata.platforms import load_platform
 
 ROOT = Path(__file__).parents[2]
@@ -63,6 +64,20 @@ def test_every_planned_case_is_measured_or_refused_with_a_reason(tiny):
     refusals = pd.read_parquet(folder / "tables/refusals.parquet")
     assert len(networks) + len(refusals) == planned
     assert refusals["reason"].str.len().gt(0).all()
+
+
+def test_networks_are_measured_between_the_samples(tiny):
+    folder = tiny / "results/tiny/openvino_cpu"
+    parts = ["network_parts/0.jsonl", "network_parts/1.jsonl"]
+    shards = ["shards/sweeps-0.jsonl", "shards/samples-0.jsonl", "shards/samples-1.jsonl"]
+    assert len(list((folder / "network_parts").iterdir())) == len(parts)
+    first, last, sweeps, *samples = ((folder / each).stat().st_mtime for each in parts + shards)
+    assert sweeps < first < min(samples)
+    assert samples[1] < last
+    rounds = {record["rounds"] for record in read_shard(folder / "networks.jsonl")}
+    assert rounds == {5}
+    # a computed platform is the same at any time
+    assert len(list((tiny / "results/tiny/dpu_zcu102/network_parts").iterdir())) == 1
 
 
 @pytest.mark.parametrize("name", ["openvino_cpu", "dpu_zcu102"])

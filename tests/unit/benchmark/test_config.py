@@ -139,7 +139,7 @@ def describe(folder: Path, **texts: str) -> dict[str, Path]:
 def test_a_platform_takes_over_what_it_does_not_say_itself(tmp_path: Path) -> None:
     files = describe(
         tmp_path,
-        first="module: 'null'\npoints: 3\noptions: {node_s: 1.0, s_per_op: 2.0}\n",
+        first="module: 'null'\npoints: 3\ntogether: 7\noptions: {node_s: 1.0, s_per_op: 2.0}\n",
         second="like: first\noptions: {node_s: 4.0}\nsampling: {kernels_limit: 2}\n",
         third="like: second\nmodule: replay\npoints: 5\n",
     )
@@ -149,6 +149,7 @@ def test_a_platform_takes_over_what_it_does_not_say_itself(tmp_path: Path) -> No
     assert load_platform(files["second"]).options == {"node_s": 4.0, "s_per_op": 2.0}
     assert third.sampling == {"kernels_limit": 2}
     assert load_platform(files["second"]).points == 3
+    assert third.together == 7
     assert load_platform(files["first"]).options["node_s"] == 1.0
     assert platform_files(files["third"]) == (files["third"], files["second"], files["first"])
 

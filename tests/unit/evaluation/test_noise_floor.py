@@ -65,6 +65,12 @@ def test_readings_of_another_number_than_the_rounds_say_nothing():
     assert layer_halves(profile, 1.0, (1.0, 2.0, 1.0, 2.0)) == (1.0, 2.0)
 
 
+def test_a_network_in_parts_has_halves_of_even_and_odd_parts():
+    # one time per part, also from a profiler of running means, whose readings the parts keep
+    profile = Profile("openvino_cpu", samples_s=(1.0, 2.0, 1.0, 2.0))
+    assert layer_halves(profile, 1.0, (3.0, 5.0, 3.0, 5.0)) == (3.0, 5.0)
+
+
 def _measure(path, noise, seed, rounds=12):
     module = create("dpu_simulated", {"noise": noise, "seed": seed})
     settings = {"height": 28, "width": 28, "channels": 32, "filters": 64}
