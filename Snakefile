@@ -46,6 +46,7 @@ wildcard_constraints:
     phase=r"sweeps|samples|mapping|round\d+",
     round=r"\d+",
     chunk=r"\d+",
+    part=r"\d+",
 
 
 include: "rules/common.smk"

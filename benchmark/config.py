@@ -172,7 +172,8 @@ class Evaluation(Section):
     nasbench: NasBench = NasBench()
     rounds: Whole = Field(default=20, description="round-robin rounds; the median counts")
     parts: Whole = Field(
-        default=1, description="into how many jobs between the samples the rounds are cut"
+        default=1,
+        description="jobs between the chunks of the samples into which the rounds are cut",
     )
 
     @field_validator("networks", "keras")

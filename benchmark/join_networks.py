@@ -6,6 +6,7 @@ benchmarks see what those see.
 """
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,26 +26,36 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
+def _names(part: Profile) -> tuple[str, ...]:
+    return tuple(node.name for node in part.nodes)
+
+
+def _computing(part: Profile) -> tuple[tuple[str, ...], ...]:
+    return tuple(node.layers for node in part.nodes if node.layers)
+
+
 def joined(parts: Sequence[Profile], where: str) -> Profile:
     """One profile of the same network measured in several parts, seconds.
 
     Times of the network and of its nodes are means over the parts that were measured;
-    `samples_s` and `readings_s` hold one time per part. Of refusals alone the first remains.
-    ArtefactError names `where` if the parts executed different nodes.
+    `samples_s` and `readings_s` hold one time per part. Conversions too short for the profiler's
+    clock are seen in some parts only: nodes are those of the parts that agree with most others.
+    Of refusals alone the first remains. ArtefactError names `where` if the parts executed the
+    network's layers in different nodes.
     """
     measured = [part for part in parts if part.refusal is None]
     if len(parts) == 1 or not measured:
         return parts[0]
-    first = measured[0]
-    names = [node.name for node in first.nodes]
-    if any([node.name for node in part.nodes] != names for part in measured):
+    if len({_computing(part) for part in measured}) > 1:
         raise ArtefactError(f"{where}: its parts executed different nodes; measure all anew")
+    ((names, _),) = Counter(_names(part) for part in measured).most_common(1)
+    alike = [part for part in measured if _names(part) == names]
     nodes = []
-    for node, *others in zip(*(part.nodes for part in measured), strict=True):
+    for node, *others in zip(*(part.nodes for part in alike), strict=True):
         times_s = [node.time_s, *(other.time_s for other in others)]
         nodes.append(replace(node, time_s=_mean(times_s), readings_s=tuple(times_s)))
     samples_s = tuple(part.time_s for part in measured)
-    return replace(first, nodes=tuple(nodes), samples_s=samples_s, time_s=_mean(samples_s))
+    return replace(alike[0], nodes=tuple(nodes), samples_s=samples_s, time_s=_mean(samples_s))
 
 
 def join(paths: Sequence[Path]) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,7 @@ def _work(pipe: Connection, job: Job) -> None:
     pipe.send(("ready", module.name, module.simulated))
     with suppress(EOFError):
         while True:
-            asked = pipe.recv()
-            pipe.send(measure_in_turns(module, job, asked, lambda i: pipe.send(("working", i))))
+            measure_in_turns(module, job, pipe.recv(), pipe.send)
 
 
 def _death(exit_code: int | None) -> str:
@@ -77,6 +77,10 @@ def _death(exit_code: int | None) -> str:
         hint = ", perhaps out of memory" if exit_code == -signal.SIGKILL else ""
         return f"worker died with signal {-exit_code} ({signal.strsignal(-exit_code)}{hint})"
     return f"worker died with exit code {exit_code}"
+
+
+def _row(case: BenchmarkCase, measured: Row) -> Row:
+    return {"case": case.to_dict(), "tags": case.tags, **measured}
 
 
 class Worker:
@@ -108,51 +112,39 @@ class Worker:
             self._process.join()
             return ("failed", _death(self._process.exitcode))
 
-    def _rows(self, cases: Sequence[BenchmarkCase]) -> tuple[list[Row], int, str]:
-        """Rows of cases measured together, or none, which of them stopped the worker and why."""
-        current = 0
-        try:
-            self._pipe.send([(case.benchmark, case.settings) for case in cases])
-            while True:
-                answer = self._answer(self.job.time_limit_s)
-                if isinstance(answer, list):
-                    return answer, current, ""
-                if answer is None or answer[0] == "failed":
-                    return [], current, answer[1] if answer else self.job.timeout
-                current = answer[1]
-        except ConnectionError:
-            self._process.join()
-            return [], current, _death(self._process.exitcode)
-
-    def measure(self, cases: Sequence[BenchmarkCase]) -> list[Row]:
-        """The cases' rows, measured in turns; a hang or a crash is a refusal.
+    def measure(self, cases: Sequence[BenchmarkCase]) -> Iterator[Row]:
+        """The cases' rows as they are measured, in turns; a hang or a crash is a refusal.
 
         The others are then measured by a new worker, without the case that stopped the old one.
         If it died in company it gets a trial alone: memory may have been what all needed.
         """
-        together, alone = list(range(len(cases))), list[int]()
-        found: dict[int, Row] = {}
+        together, alone = list(cases), list[BenchmarkCase]()
         while together or alone:
             batch = together or [alone.pop()]
-            start = time.perf_counter()
-            rows, culprit, reason = self._rows([cases[index] for index in batch])
-            if not reason:
-                found.update(zip(batch, rows, strict=True))
-                together = []
+            together, stopped = [], None
+            left = dict(enumerate(batch))
+            current, since = 0, time.perf_counter()
+            with suppress(ConnectionError):  # the first answer will be that it died
+                self._pipe.send([(case.benchmark, case.settings) for case in batch])
+            while left and stopped is None:
+                told: Any = self._answer(self.job.time_limit_s) or ("failed", self.job.timeout)
+                if told[0] == "working":
+                    current, since = told[1], time.perf_counter()
+                elif told[0] == "row":
+                    yield _row(left.pop(told[1]), told[2])
+                else:
+                    stopped = told[1]
+            if stopped is None:
                 continue
-            stopped = batch[culprit]
-            if len(batch) > 1 and reason != self.job.timeout:
-                alone.append(stopped)
-            else:
-                refused = Profile(self.module_name, refusal=reason)
-                found[stopped] = row_of(refused, time.perf_counter() - start)
-            together = [index for index in together if index != stopped]
+            case = left.pop(current, None)  # None: it died between two cases
+            if case is not None and len(batch) > 1 and stopped != self.job.timeout:
+                alone.append(case)
+            elif case is not None:
+                refused = Profile(self.module_name, refusal=stopped)
+                yield _row(case, row_of(refused, time.perf_counter() - since))
+            together = list(left.values())
             self.close()
             self._start()
-        return [
-            {"case": case.to_dict(), "tags": case.tags, **found[index]}
-            for index, case in enumerate(cases)
-        ]
 
     def close(self) -> None:
         """End the process, whatever it does."""
@@ -237,8 +229,10 @@ def _write(rows: Sequence[Row], output: Path) -> None:
 
 
 def _batches(cases: Sequence[BenchmarkCase], size: int) -> Iterator[Sequence[BenchmarkCase]]:
-    """The cases in the plan's order, `size` at a time."""
-    return (cases[start : start + size] for start in range(0, len(cases), size))
+    """The cases in the plan's order, at most `size` at a time, no batch much smaller."""
+    number = -(-len(cases) // size)
+    bounds = [len(cases) * each // number for each in range(number + 1)]
+    return (cases[start:end] for start, end in pairwise(bounds))
 
 
 def _measure_missing(

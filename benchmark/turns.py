@@ -31,12 +31,15 @@ STEADY_SPREAD = 1.15
 _TURNS = 8
 _MOST_ATTEMPTS = 3
 _MOST_EXTRA_RUNS = 5  # times `repeats`: every reading is kept, so records must stay small
+_PROTOCOL = 2  # changes when times mean something else: 2 are medians of runs in turns
 
 Build = Callable[[str, Mapping[str, Any]], Graph]
 Create = Callable[[str, Mapping[str, Any]], HardwareModule]
 Row = dict[str, Any]
 # What to measure: the benchmark's name and its settings.
 Asked = tuple[str, Mapping[str, Any]]
+# ("working", index) before each step of a case, ("row", index, row) once it is measured.
+Message = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class Job:
     @property
     def fingerprint(self) -> str:
         """Changes when rows measured before would not be comparable."""
-        runs = [self.repeats, self.warmup, self.device_share, self.together]
+        runs = [_PROTOCOL, self.repeats, self.warmup, self.device_share, self.together]
         text = json.dumps([self.module, self.options, *runs], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -100,13 +103,14 @@ def row_of(profile: Profile, wall_s: float, device_s: float = 0.0, attempts: int
 
 @dataclass(slots=True)
 class _Running:
-    """A case between its compilation and its row; `runs` are those of a further turn."""
+    """A case between its compilation and its row; how often it ran, timed or only to be warm."""
 
     graph: Graph | None = None
     compiled: Compiled = None
     report: Report | None = None
     profile: Profile | None = None
-    runs: int = 0
+    timed: int = 0
+    warm: int = 0
     wall_s: float = 0.0
     device_s: float = 0.0
     attempts: int = 1
@@ -123,23 +127,28 @@ def _extra_runs(job: Job, run_s: float, other_s: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Cases of one worker that are measured in turns; `working` is told which is in hand."""
+    """Cases of one worker that are measured in turns, and whom to tell of them."""
 
     module: HardwareModule
     job: Job
     cases: list[_Running]
-    working: Callable[[int], None]
+    tell: Callable[[Message], None]
+    load: Callable[[], float | None]
 
     @property
-    def turns(self) -> int:
-        """Into how many turns the runs of a case are spread."""
-        return _TURNS if len(self.cases) > 1 and not self.module.simulated else 1
+    def turns(self) -> Sequence[int]:
+        """Turns of an attempt: at each, how many are left to spread the missing runs over.
+
+        Alone, a second turn makes up for what the first shows to be missing.
+        """
+        in_turns = len(self.cases) > 1 and not self.module.simulated
+        return range(_TURNS, 0, -1) if in_turns else (1, 1)
 
     @contextmanager
     def _piece(self, index: int) -> Iterator[_Running]:
-        """One step of one case: it ends the case if it raises or if the case's time is over."""
+        """One step of one case; the last if it sets the profile, raises or the time is over."""
         case, start = self.cases[index], time.perf_counter()
-        self.working(index)
+        self.tell(("working", index))
         reason = None
         try:
             yield case
@@ -149,11 +158,11 @@ class _Batch:
         if reason is None and case.profile is None and case.wall_s > self.job.time_limit_s:
             reason = self.job.timeout
         if reason is not None:
-            self._end(case, Profile(self.module.name, refusal=reason))
-
-    @staticmethod
-    def _end(case: _Running, profile: Profile) -> None:
-        case.profile, case.compiled, case.report = profile, None, None
+            case.profile = Profile(self.module.name, refusal=reason)
+        if case.profile is not None:
+            case.compiled = case.report = None  # if that crashes, the case is to blame
+            row = row_of(case.profile, case.wall_s, case.device_s, case.attempts)
+            self.tell(("row", index, {**row, "other_core_load": self.load()}))
 
     def going(self) -> list[int]:
         return [index for index, case in enumerate(self.cases) if case.profile is None]
@@ -164,48 +173,46 @@ class _Batch:
             with self._piece(index) as case:
                 case.graph = self.job.build(benchmark, settings)
                 if reason := self.module.supports(case.graph):
-                    self._end(case, Profile(self.module.name, refusal=reason))
+                    case.profile = Profile(self.module.name, refusal=reason)
                 else:
                     case.compiled = self.module.compile(case.graph)
 
-    def _run(self, case: _Running, repeats: int, warmup: int) -> None:
+    def _wanted(self, case: _Running) -> int:
+        """Timed runs of a case in all; what is known of its time grows with every turn."""
+        if self.module.simulated:
+            return self.job.repeats * case.attempts
+        run_s = case.device_s / max(case.timed + case.warm, 1)
+        extra = _extra_runs(self.job, run_s, case.wall_s - case.device_s) if case.timed else 0
+        return (self.job.repeats + extra) * case.attempts
+
+    def run(self) -> None:
+        """The runs that are missing, in turns."""
+        for left in self.turns:
+            for index in self.going():
+                missing = self._wanted(self.cases[index]) - self.cases[index].timed
+                if missing > 0:
+                    with self._piece(index) as case:
+                        self._run(case, math.ceil(missing / left))
+
+    def _run(self, case: _Running, repeats: int) -> None:
+        # warm again if another ran in between
+        again = 1 if len(self.cases) > 1 else 0
+        warmup = again if case.timed else self.job.warmup
         start = time.perf_counter()
         case.report = self.module.profile(case.compiled, repeats, warmup)
         case.device_s += time.perf_counter() - start
-
-    def first_turn(self) -> None:
-        """Run every case, and see how often it can run in the turns that follow."""
-        job = self.job
-        repeats = math.ceil(job.repeats / self.turns)
-        for index in self.going():
-            with self._piece(index) as case:
-                other_s = case.wall_s
-                self._run(case, repeats, job.warmup)
-                if not self.module.simulated:
-                    run_s = case.device_s / (repeats + job.warmup)
-                    left = job.repeats + _extra_runs(job, run_s, other_s) - repeats
-                    case.runs = math.ceil(left / max(self.turns - 1, 1))
-
-    def further_turns(self, turns: int) -> None:
-        """Run every case that goes on so often, warm each time if another ran in between."""
-        warmup = 1 if len(self.cases) > 1 else 0
-        for _ in range(turns):
-            for index in self.going():
-                if self.cases[index].runs:
-                    with self._piece(index) as case:
-                        self._run(case, case.runs, warmup)
+        case.timed, case.warm = case.timed + repeats, case.warm + warmup
 
     def finish(self, last: bool) -> None:
-        """Profiles of the cases whose runs agree, or of all at last or if time runs out."""
+        """End the cases whose runs agree, or all at last or if time runs out."""
         for index in self.going():
             with self._piece(index) as case:
                 profile = self.module.parse(case.report or {}, case.graph or Graph("", (), ()))
                 steady = self.module.simulated or spread(profile.samples_s) <= STEADY_SPREAD
                 if steady or last or 2 * case.wall_s > self.job.time_limit_s:
-                    self._end(case, profile)
+                    case.profile = profile
                 else:
                     case.attempts += 1
-                    case.runs = max(case.runs, math.ceil(self.job.repeats / self.turns))
 
 
 def _busy_core_s() -> float | None:
@@ -218,40 +225,32 @@ def _busy_core_s() -> float | None:
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
-def _other_core_load(before_s: float | None, own_s: float, wall_s: float) -> float | None:
-    """How many other cores were kept busy on average; None where it cannot be known."""
-    after_s, others = _busy_core_s(), (os.cpu_count() or 1) - 1
-    if before_s is None or after_s is None or others < 1 or wall_s <= 0:
-        return None
-    return max(0.0, (after_s - before_s - own_s) / wall_s)
+def _load_of_others() -> Callable[[], float | None]:
+    """How many other cores were kept busy on average since; None where it cannot be known."""
+    start, own_s, before_s = time.perf_counter(), time.process_time(), _busy_core_s()
+    others = (os.cpu_count() or 1) - 1
+
+    def load() -> float | None:
+        after_s, wall_s = _busy_core_s(), time.perf_counter() - start
+        if before_s is None or after_s is None or others < 1 or wall_s <= 0:
+            return None
+        return max(0.0, (after_s - before_s - (time.process_time() - own_s)) / wall_s)
+
+    return load
 
 
 def measure_in_turns(
-    module: HardwareModule, job: Job, asked: Sequence[Asked], working: Callable[[int], None]
-) -> list[Row]:
-    """The measured parts of all cases' rows; what a case or the toolchain raises is its refusal.
+    module: HardwareModule, job: Job, asked: Sequence[Asked], tell: Callable[[Message], None]
+) -> None:
+    """Tell the measured part of each case's row; what a case or the toolchain raises refuses it.
 
     The runs of a case are spread over turns in which all cases run; while those of a case
-    disagree it gets as many turns again, twice at most. Several cases share one
-    `other_core_load`, that of the whole batch.
+    disagree it gets as many again, twice at most. `other_core_load` is that of the whole batch:
+    the system counts in hundredths of a second, too coarse for one case's share of it.
     """
-    start, own_s, busy_s = time.perf_counter(), time.process_time(), _busy_core_s()
-    batch = _Batch(module, job, [_Running() for _ in asked], working)
+    load = (lambda: None) if module.simulated else _load_of_others()
+    batch = _Batch(module, job, [_Running() for _ in asked], tell, load)
     batch.compile(asked)
-    batch.first_turn()
-    batch.further_turns(max(batch.turns - 1, 1))
     for attempt in range(1, _MOST_ATTEMPTS + 1):
+        batch.run()
         batch.finish(last=attempt == _MOST_ATTEMPTS)
-        if not batch.going():
-            break
-        batch.further_turns(batch.turns)
-    load = None
-    if not module.simulated:
-        wall_s = time.perf_counter() - start
-        load = _other_core_load(busy_s, time.process_time() - own_s, wall_s)
-    rows = []
-    for case in batch.cases:
-        assert case.profile is not None
-        row = row_of(case.profile, case.wall_s, case.device_s, case.attempts)
-        rows.append({**row, "other_core_load": load})
-    return rows

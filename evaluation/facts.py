@@ -156,7 +156,8 @@ def noise_table(networks: pd.DataFrame) -> Table:
             }
         )
     notes = (
-        "Relative difference between the two halves of the rounds; an error below it is noise. "
+        "Relative difference between the halves of the rounds, or of the run's parts, that were "
+        "measured; an error below it is noise. "
         "Rounds is the fewest of any network of the set; a dash means too few to be halved.",
     )
     return Table("noise", "Noise floor of the measured networks", pd.DataFrame(rows), notes)

@@ -6,8 +6,9 @@ Two sources, the better one first:
   by `benchmark.measure_networks`, in a process of its own; for a simulated platform with noise,
   with another seed.
 - the halves of one measurement: even against odd rounds, or even against odd parts of a run. Each
-  half has half of them, so with independent noise the difference of two is twice the noise of one
-  whole measurement; a drift that is slower than a round, or a part, is not in it.
+  half has about half of them, so with independent noise the difference of two is about twice the
+  noise of one whole measurement; a drift that is slower than a round, or a part, is not in it.
+  Below four rounds, or parts, there are no halves.
 
 A platform whose rounds are all equal is computed: measured again it says the same, its floor is 0.
 """
@@ -156,4 +157,4 @@ def noise_of(results: Path) -> tuple[pd.DataFrame, pd.DataFrame, str]:
         return *measured_twice(first, again), "measured twice"
     networks, layers = measured_halves(first)
     equal = bool(len(networks) and (networks["first_s"] == networks["second_s"]).all())
-    return networks, layers, "computed: equal rounds" if equal else "halves of the rounds"
+    return networks, layers, "computed: equal rounds" if equal else "halves of the rounds or parts"

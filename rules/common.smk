@@ -60,7 +60,9 @@ def run_on(wildcards):
 
 def network_parts(wildcards):
     """Networks are measured in parts, so that benchmarks and networks see the same machine."""
-    parts = 1 if computed(wildcards) else min(RUN.evaluation.parts, RUN.evaluation.rounds)
+    asked = RUN.evaluation
+    most = min(asked.rounds, 1 + len(shards("samples")))
+    parts = 1 if computed(wildcards) else min(asked.parts, most)
     return [
         f"{RESULTS}/{{platform}}/network_parts/{part}.jsonl" for part in range(parts)
     ]

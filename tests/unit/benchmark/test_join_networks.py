@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,20 @@ def test_parts_that_were_not_measured_are_left_out() -> None:
     found = joined([REFUSED, profile(1.0, (0.25, 0.5)), profile(2.0, (0.75, 1.0))], "here")
     assert (found.time_s, found.refusal) == (1.5, None)
     assert joined([REFUSED, REFUSED], "here") == REFUSED
+
+
+def test_a_conversion_that_some_parts_saw_is_in_if_most_did() -> None:
+    reorder = ExecutedNode("r", "Reorder", (), (), (1, 2), 1e-6)
+    plain = profile(1.0, (0.25, 0.5))
+    more = replace(plain, nodes=(*plain.nodes, reorder), time_s=3.0)
+    most = joined([more, plain, more], "here")
+    assert [node.name for node in most.nodes] == ["a", "b", "r"]
+    assert most.nodes[0].readings_s == (0.25, 0.25)
+    # the whole network's time is known of all parts
+    assert most.samples_s == (3.0, 1.0, 3.0)
+    few = joined([plain, more, plain], "here")
+    assert [node.name for node in few.nodes] == ["a", "b"]
+    assert few.time_s == pytest.approx(5 / 3)
 
 
 def test_parts_with_other_nodes_are_an_error() -> None:

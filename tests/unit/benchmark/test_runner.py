@@ -35,8 +35,10 @@ class Trouble:
     runs: dict[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
     name: str = "trouble"
     simulated: bool = False
+    waiting: int = 0  # cases that have not run yet
 
     def supports(self, graph: Graph) -> str | None:
+        self.waiting += 1
         with open(self.log, "a") as log:
             log.write(graph.name + "\n")
         return "too many layers" if graph.name == "unsupported" else None
@@ -46,13 +48,14 @@ class Trouble:
             raise UnsupportedLayer("toolchain says no\nand a lot more")
         if graph.name == "broken":
             raise RuntimeError("internal error 42\ntrace")
-        if graph.name == "crash":
+        if graph.name == "crash" or (graph.name == "large" and self.waiting > 1):
             os.kill(os.getpid(), signal.SIGSEGV)
         if graph.name == "hang":
             time.sleep(600)
         return graph.name
 
     def profile(self, compiled: str, repeats: int, warmup: int) -> dict[str, Any]:
+        self.waiting = 0
         if compiled == "slow":
             time.sleep(0.3)
         self.runs[compiled] = (*self.runs.get(compiled, ()), (repeats, warmup))
@@ -60,6 +63,8 @@ class Trouble:
             log.write(f"{compiled} {warmup}+{repeats}\n")
         if compiled == "spoilt" and len(self.runs[compiled]) > 3:
             raise RuntimeError("device lost")
+        if compiled == "stuck" and len(self.runs[compiled]) > 3:
+            time.sleep(600)
         return {"runs": list(self.runs[compiled])}
 
     def parse(self, report: dict[str, Any], graph: Graph) -> Profile:
@@ -160,10 +165,66 @@ def test_cases_together_run_in_turns(job: Job, tmp_path: Path) -> None:
     together = replace(job, repeats=16, together=3)
     measure_cases(cases_of("a", "refused", "b", "c"), together, output, DEVICE)
     runs = (tmp_path / "log.runs").read_text().splitlines()
-    # 16 runs in 8 turns, warm before each; the last case is alone, all its runs at a stretch
-    assert runs == ["a 1+2", "b 1+2"] * 8 + ["c 1+16"]
-    counts = [len(row["profile"]["samples_s"]) for row in rows_of(output)]
-    assert counts == [16, 0, 16, 16]
+    # 16 runs in 8 turns, warm before each; 4 cases are two batches of two, not one of 3 and one
+    assert runs == ["a 1+2"] * 8 + ["b 1+2", "c 1+2"] * 8
+    assert counts_of(output) == [16, 0, 16, 16]
+
+
+def counts_of(path: Path) -> list[int]:
+    return [len(row["profile"]["samples_s"]) for row in rows_of(path)]
+
+
+@pytest.mark.parametrize("repeats", [1, 3, 10, 20])
+def test_turns_deal_out_as_many_runs_as_are_asked(job: Job, tmp_path: Path, repeats: int) -> None:
+    output = tmp_path / "shard.jsonl"
+    together = replace(job, repeats=repeats, together=2)
+    measure_cases(cases_of("a", "b"), together, output, DEVICE)
+    assert counts_of(output) == [repeats, repeats]
+
+
+def test_runs_in_turns_that_disagree_are_added_to(job: Job, tmp_path: Path) -> None:
+    output = tmp_path / "shard.jsonl"
+    measure_cases(cases_of("unsteady", "fine"), replace(job, together=2), output, DEVICE)
+    assert counts_of(output) == [8, 4]
+    assert [row["attempts"] for row in rows_of(output)] == [2, 1]
+
+
+def test_a_device_has_its_share_in_turns(tmp_path: Path) -> None:
+    output = tmp_path / "shard.jsonl"
+    settings = {"height": 4, "width": 4}
+    cases = [make_case("add", {**settings, "channels": channels}) for channels in (8, 16)]
+    job = Job("null", {}, 4, 1, device_share=0.9, together=2, create=quick_device)
+    measure_cases(cases, job, output, DEVICE)
+    # the device takes no time to speak of: 4 runs and five times as many more
+    assert counts_of(output) == [24, 24]
+
+
+def test_what_is_computed_takes_no_turns(job: Job, tmp_path: Path) -> None:
+    output = tmp_path / "shard.jsonl"
+    settings = {"height": 4, "width": 4}
+    cases = [make_case("add", {**settings, "channels": channels}) for channels in (8, 16)]
+    null = Job("null", {}, 16, 1, together=2)
+    measure_cases(cases, null, output, DEVICE)
+    assert counts_of(output) == [16, 16]
+
+
+def test_what_needs_all_memory_is_measured_alone(job: Job, tmp_path: Path) -> None:
+    output = tmp_path / "shard.jsonl"
+    measure_cases(cases_of("fine", "large", "last"), replace(job, together=3), output, DEVICE)
+    assert [row["profile"]["refusal"] for row in rows_of(output)] == [None] * 3
+
+
+def test_rows_before_a_hang_in_a_later_turn_are_kept(job: Job, tmp_path: Path) -> None:
+    output = tmp_path / "shard.jsonl"
+    together = replace(job, repeats=8, together=3, time_limit_s=2.0)
+    measure_cases(cases_of("refused", "stuck", "fine"), together, output, DEVICE)
+    reasons = [row["profile"]["refusal"] for row in rows_of(output)]
+    assert reasons == ["toolchain says no", "timeout after 2 s", None]
+    # the refusal was known; only what had no row yet began anew
+    started = (tmp_path / "log").read_text().split()
+    assert started == ["refused", "stuck", "fine", "fine"]
+    stuck = rows_of(output)[1]
+    assert 2.0 <= stuck["wall_s"] < 3.0
 
 
 def test_what_stops_a_batch_spoils_no_other_case(job: Job, tmp_path: Path) -> None:

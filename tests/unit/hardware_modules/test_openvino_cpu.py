@@ -8,7 +8,7 @@ import pytest
 
 from hardware_modules import openvino_cpu
 from hardware_modules.openvino_builder import build_model
-from hardware_modules.openvino_cpu import OpenvinoCpuModule, compile_model, pin
+from hardware_modules.openvino_cpu import OpenvinoCompiled, OpenvinoCpuModule, compile_model, pin
 from strata import operations as op
 from strata.builder import GraphBuilder
 from strata.errors import SchemaError, UnsupportedLayer
@@ -64,6 +64,30 @@ def test_profiling_again_continues_the_history():
     report = MODULE.profile(compiled, 1, 1)
     assert [run["warmup"] for run in report["runs"]] == [True, False, False, True, False]
     assert {len(series) for series in report["counters_us"]} == {5}
+
+
+class _Request:
+    """Runs as long as it is told, milliseconds; only its first call finds cold caches."""
+
+    profiling_info = ()
+
+    def __init__(self, *times_ms):
+        self.times_ms, self.count = times_ms, 0
+
+    def infer(self, **_):
+        self.latency = self.times_ms[min(self.count, len(self.times_ms) - 1)]
+        self.count += 1
+
+
+def test_a_sample_is_sized_by_the_fastest_run_so_far():
+    # 0.5 ms are five runs of 0.1 ms, also where the warm-up before them took five times as long
+    request = _Request(0.5, 0.1, *[0.1] * 5, 0.5, 0.1)
+    compiled = OpenvinoCompiled("g", None, request, (), {})
+    module = OpenvinoCpuModule.from_options({})
+    module.profile(compiled, 1, 2)
+    report = module.profile(compiled, 1, 1)
+    inferences = [run["inferences"] for run in report["runs"]]
+    assert inferences == [1, 1, 5, 1, 5]
 
 
 def test_names_convolution_normalisation_and_activation_are_one_node():
