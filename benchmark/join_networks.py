@@ -30,24 +30,20 @@ def _names(part: Profile) -> tuple[str, ...]:
     return tuple(node.name for node in part.nodes)
 
 
-def _computing(part: Profile) -> tuple[tuple[str, ...], ...]:
-    return tuple(node.layers for node in part.nodes if node.layers)
-
-
 def joined(parts: Sequence[Profile], where: str) -> Profile:
     """One profile of the same network measured in several parts, seconds.
 
     Times of the network and of its nodes are means over the parts that were measured;
     `samples_s` and `readings_s` hold one time per part. Conversions too short for the profiler's
     clock are seen in some parts only: nodes are those of the parts that agree with most others.
-    Of refusals alone the first remains. ArtefactError names `where` if the parts executed the
-    network's layers in different nodes.
+    Of refusals alone the first remains. ArtefactError names `where` if the parts are of different
+    toolchains.
     """
     measured = [part for part in parts if part.refusal is None]
     if len(parts) == 1 or not measured:
         return parts[0]
-    if len({_computing(part) for part in measured}) > 1:
-        raise ArtefactError(f"{where}: its parts executed different nodes; measure all anew")
+    if any(part.toolchain != measured[0].toolchain for part in measured):
+        raise ArtefactError(f"{where}: its parts are of different toolchains; measure all anew")
     ((names, _),) = Counter(_names(part) for part in measured).most_common(1)
     alike = [part for part in measured if _names(part) == names]
     nodes = []

@@ -123,6 +123,9 @@ class Worker:
             batch = together or [alone.pop()]
             together, stopped = [], None
             left = dict(enumerate(batch))
+            if not self._process.is_alive():  # killed since the last answer: no case is to blame
+                self.close()
+                self._start()
             current, since = 0, time.perf_counter()
             with suppress(ConnectionError):  # the first answer will be that it died
                 self._pipe.send([(case.benchmark, case.settings) for case in batch])

@@ -4,6 +4,8 @@ Pure functions on the recorded report; docs/openvino_cpu.md gives the reasons an
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate, groupby
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,8 @@ from strata.graph import Graph
 from strata.profile import ExecutedNode, Profile
 
 _US = 1e-6
+# A mean whose rounding is a larger share of it is too coarse.
+_FINE = 0.02
 _NOT_EXECUTED = ("Input", "Output", "Const")
 _NO_PRIMITIVE = ("unknown", "undef")
 # A node of one of these kinds computes one of these operations, named or not.
@@ -24,44 +28,87 @@ _REQUIRED = {
     "FullyConnected": ("dense", "matmul"),
     "MatMul": ("dense", "matmul"),
 }
+# The first of some samples, and the one after their last.
+Span = tuple[int, int]
 _INSERTED = ("Reorder", "Transpose", "Convert")
 
 
-def window_mean_us(counters_us: Sequence[int], inferences: Sequence[int], first: int) -> float:
-    """Mean time of one inference after the first `first` samples, microseconds.
+def span_mean_us(
+    counters_us: Sequence[int], inferences: Sequence[int], spans: Sequence[Span]
+) -> tuple[float, float]:
+    """Mean time of one inference within spans of samples, and its rounding, microseconds.
 
     `inferences[k]` counts those of sample k; `counters_us[k]` is c_k, the whole microseconds of
     the mean over all up to its end, so that the sum over these n lies in [n c_k, n (c_k + 1)).
-    The window's sum is the difference of two such intervals; the result is the middle of what is
-    possible and not negative: (N (c_N + 1/2) - w (c_w + 1/2)) / (N - w) for w inferences before
-    and N in all, unless the lower end would be below 0.
+    A span's sum is the difference of two such intervals; it is taken for the middle of what is
+    possible and not negative: N (c_N + 1/2) - w (c_w + 1/2) for w inferences before and N up to
+    its end, unless the lower end would be below 0. The rounding is the standard deviation of the
+    mean if every sum is anywhere in its interval.
     """
-    total, before_n = sum(inferences), sum(inferences[:first])
-    before = counters_us[first - 1] if first else 0
-    last = counters_us[-1]
-    lowest = total * last - before_n * (before + 1 if first else 0)
-    highest = total * (last + 1) - before_n * before
-    if highest <= 0:
-        raise MatchError(f"cumulative counters {before} to {last} us cannot come from one history")
-    return (max(lowest, 0) + highest) / 2 / (total - before_n)
+    counts = [0, *accumulate(inferences)]
+    total_us, variance, inside = 0.0, 0.0, 0
+    for first, last in spans:
+        before_n, count = counts[first], counts[last]
+        before, after = counters_us[first - 1] if first else 0, counters_us[last - 1]
+        lowest = count * after - before_n * (before + 1 if first else 0)
+        highest = count * (after + 1) - before_n * before
+        if highest <= 0:
+            raise MatchError(
+                f"cumulative counters {before} to {after} us cannot come from one history"
+            )
+        total_us += (max(lowest, 0) + highest) / 2
+        variance += (highest - max(lowest, 0)) ** 2 / 12
+        inside += count - before_n
+    return total_us / inside, sqrt(variance) / inside
 
 
-def wall_times_ns(runs: Sequence[Mapping[str, Any]]) -> tuple[int, float, float]:
-    """(leading warm-up runs, median of the timed runs, that median / window mean).
-
-    The window is what the counters can be read for: all runs after the leading warm-ups, later
-    warm-ups of a round-robin included. MatchError without a timed run.
-    """
-    timed = [run["wall_ns"] for run in runs if not run["warmup"]]
-    if not timed:
+def timed_spans(runs: Sequence[Mapping[str, Any]]) -> list[Span]:
+    """The stretches of timed runs, first and beyond last. MatchError without a timed run."""
+    spans = []
+    for warmup, stretch in groupby(range(len(runs)), key=lambda index: runs[index]["warmup"]):
+        first, *rest = stretch
+        if not warmup:
+            spans.append((first, first + len(rest) + 1))
+    if not spans:
         raise MatchError("the report has no timed run")
-    first = next(index for index, run in enumerate(runs) if not run["warmup"])
-    median_ns = float(np.median(timed))
-    window = runs[first:]
-    window_mean = np.average(
-        [run["wall_ns"] for run in window], weights=[run["inferences"] for run in window]
-    )
-    return first, median_ns, median_ns / float(window_mean)
+    return spans
+
+
+def _mean_wall_ns(runs: Sequence[Mapping[str, Any]], spans: Sequence[Span]) -> float:
+    inside = [run for first, last in spans for run in runs[first:last]]
+    times, weights = zip(*((run["wall_ns"], run["inferences"]) for run in inside), strict=True)
+    return float(np.average(times, weights=weights))
+
+
+def node_times_us(
+    runs: Sequence[Mapping[str, Any]], counters_us: Sequence[Sequence[int]]
+) -> list[float]:
+    """One inference of each node, microseconds: its mean over the timed runs (`span_mean_us`).
+
+    Where warm-ups in between leave too little between the counters' whole microseconds, the mean
+    is that over all runs after the first warm-ups. Both are brought to the median run: times
+    median / mean of the wall times of the same runs.
+    """
+    timed = timed_spans(runs)
+    median_ns = median_wall_ns(runs)
+    inferences = [run["inferences"] for run in runs]
+    choices = [
+        (spans, median_ns / _mean_wall_ns(runs, spans))
+        for spans in (timed, [(timed[0][0], len(runs))])
+    ]
+    times = []
+    for counters in counters_us:
+        (fine, rounding), (whole, _) = (
+            span_mean_us(counters, inferences, spans) for spans, _ in choices
+        )
+        exact = rounding <= _FINE * fine
+        times.append(fine * choices[0][1] if exact else whole * choices[1][1])
+    return times
+
+
+def median_wall_ns(runs: Sequence[Mapping[str, Any]]) -> float:
+    """Median of the timed runs' wall times, nanoseconds; NaN without any."""
+    return float(np.median([run["wall_ns"] for run in runs if not run["warmup"]]))
 
 
 def _executed(node: Mapping[str, Any], counters_us: Sequence[int]) -> bool:
@@ -162,17 +209,16 @@ def _layers_of_nodes(
 def parse_report(report: Mapping[str, Any], graph: Graph) -> Profile:
     """Profile of one report. MatchError if the report is inconsistent.
 
-    A node's time is its window mean (`window_mean_us`) times median / mean of the wall times of
-    the same runs; the network's time is the median of the timed runs' wall times.
+    Nodes have the times of `node_times_us`; the network's is the median of the timed runs' wall
+    times.
     """
-    first, median_ns, robustness = wall_times_ns(report["runs"])
-    inferences = [run["inferences"] for run in report["runs"]]
     nodes = {node["name"]: node for node in report["nodes"]}
     names = {node_name(layer.name): layer.name for layer in graph.layers}
     pairs = zip(report["nodes"], report["counters_us"], strict=True)
     running = [(node, counters) for node, counters in pairs if _executed(node, counters)]
     executed = {node["name"] for node, _ in running}
     layers = _layers_of_nodes([node for node, _ in running], graph, names)
+    times_us = node_times_us(report["runs"], [counters for _, counters in running])
     return Profile(
         platform="openvino_cpu",
         nodes=tuple(
@@ -182,13 +228,13 @@ def parse_report(report: Mapping[str, Any], graph: Graph) -> Profile:
                 layers=held,
                 producers=_producers(node, nodes, executed, names),
                 output_shape=tuple(node["output_shape"]) if node["output_shape"] else None,
-                time_s=window_mean_us(counters, inferences, first) * robustness * _US,
+                time_s=time_us * _US,
                 readings_s=tuple(counter * _US for counter in counters),
             )
-            for (node, counters), held in zip(running, layers, strict=True)
+            for (node, counters), held, time_us in zip(running, layers, times_us, strict=True)
         ),
         samples_s=tuple(run["wall_ns"] * 1e-9 for run in report["runs"] if not run["warmup"]),
-        time_s=median_ns * 1e-9,
+        time_s=median_wall_ns(report["runs"]) * 1e-9,
         host=dict(report["host"]),
         toolchain=dict(report["toolchain"]),
     )

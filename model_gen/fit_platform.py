@@ -262,6 +262,7 @@ def fit_platform(
         "undecided": undecided,
         "moves_strides": mapping.moves_strides,
         "operand_order": mapping.operand_order,
+        "joins_shared": mapping.joins_shared,
         "memory": asdict(mapping.memory) if mapping.memory else None,
         "overhead": asdict(overhead),
         "intervals": around.report,

@@ -29,6 +29,9 @@ from strata.placement import MEMORY_FEATURES, PLACEMENT_FEATURES, placement_key
 
 _MAX_DEPTH = 12
 _MIN_SAMPLES_LEAF = 2
+# Of so many results that several read, fewer than this share merged with one reader: none ever are.
+_FEWEST_SHARED = 100
+_RARELY = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,13 +217,23 @@ def _wrong_layers(train: pd.DataFrame, judges: pd.DataFrame, order: str, seed: i
     return wrong
 
 
+def _joins_shared(table: pd.DataFrame) -> bool:
+    """Whether layers join a group whose result others read too, over all pairs of operations.
+
+    A pair's own tree cannot tell if the benchmarks hold hardly any such result of the pair.
+    """
+    shared = (table["tensor_consumers"] > 1) | (table["tensor_is_output"] > 0)
+    rows = table[(table["role"] == "fusion") & (table["flag"] != POSSIBLY_FUSED) & shared]
+    return len(rows) < _FEWEST_SHARED or bool(_fused(rows).mean() >= _RARELY)
+
+
 def fit_mapping(
     table: pd.DataFrame, networks: pd.DataFrame, seed: int
 ) -> tuple[MappingModel, list[PairScore]]:
     """The mapping model from the mapping table (one row per decision) and the networks table.
 
-    Strides count as moved if more networks were executed so than not. FitError as
-    `check_mapping`.
+    Strides count as moved if more networks were executed so than not, a shared result as never
+    merged with a reader if it hardly ever was. FitError as `check_mapping`.
     """
     table = check_mapping(table).reset_index(drop=True)
     order = _operand_order(table, seed)
@@ -232,4 +245,11 @@ def fit_mapping(
         scores += found
     moved = networks["strides_moved"].value_counts()
     moves = bool(moved.get("moved", 0) > moved.get("kept", 0))
-    return MappingModel(trees["fusion"], trees["insertion"], moves, operand_order=order), scores
+    model = MappingModel(
+        trees["fusion"],
+        trees["insertion"],
+        moves,
+        operand_order=order,
+        joins_shared=_joins_shared(table),
+    )
+    return model, scores

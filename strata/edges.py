@@ -202,10 +202,14 @@ def candidate_edges(
         yield Edge(tuple(groups[name]), producer, consumer, tuple(other), earlier, later)
 
 
+def is_shared(context: Context, name: str) -> bool:
+    """Whether not one layer alone reads what another makes: then few toolchains merge both."""
+    return len(context.successors[name]) > 1 or name in context.outputs
+
+
 def _is_free(context: Context, name: str) -> bool:
-    """Whether one layer alone reads what another makes: only then do most toolchains merge both."""
     made = not isinstance(context.graph[name].parameters, op.Input)
-    return made and len(context.successors[name]) == 1 and name not in context.outputs
+    return made and not is_shared(context, name)
 
 
 def boundary_edges(

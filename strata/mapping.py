@@ -22,6 +22,7 @@ from strata.edges import (
     boundary_features,
     candidate_edges,
     edge_features,
+    is_shared,
     pair_key,
 )
 from strata.errors import ArtefactError, legal
@@ -44,7 +45,8 @@ class MappingModel:
     `moves_strides` says whether the toolchain moves strides of 1x1 convolutions upstream,
     `placement` which layers run in another way than the rest (`strata.placement`), `memory` by
     which rule weights stay on the chip, if some do not, `operand_order` (of ORDERS) which operand a
-    layer joins that could join several.
+    layer joins that could join several, `joins_shared` whether a layer may join a group whose
+    result others read too, or the network's user.
     """
 
     fusion: dict[str, Forest] = field(default_factory=dict)
@@ -53,6 +55,7 @@ class MappingModel:
     placement: dict[str, Forest] = field(default_factory=dict)
     memory: Memory | None = None
     operand_order: str = ORDERS[0]
+    joins_shared: bool = True
 
 
 def _tree(trees: Mapping[str, Forest], key: str) -> Forest | None:
@@ -82,7 +85,7 @@ def fuse(graph: Graph, mapping: MappingModel) -> list[list[Layer]]:
             groups[layer.name] = [layer]
             continue
         best, chosen = 0.5, None
-        for edge in _asked_edges(context, layer, groups, mapping.operand_order):
+        for edge in _asked_edges(context, layer, groups, mapping):
             if chosen is not None and mapping.operand_order != ORDERS[0]:
                 break
             tree = _tree(mapping.fusion, edge.key)
@@ -100,11 +103,15 @@ def fuse(graph: Graph, mapping: MappingModel) -> list[list[Layer]]:
 
 
 def _asked_edges(
-    context: Context, layer: Layer, groups: Mapping[str, Sequence[Layer]], order: str
+    context: Context, layer: Layer, groups: Mapping[str, Sequence[Layer]], mapping: MappingModel
 ) -> list[Edge]:
     """The edges over which a layer could join a group, in the order they are asked in."""
-    edges = list(candidate_edges(context, layer, groups))
-    return edges[::-1] if order == "last" else edges
+    edges = [
+        edge
+        for edge in candidate_edges(context, layer, groups)
+        if mapping.joins_shared or not is_shared(context, edge.producer.name)
+    ]
+    return edges[::-1] if mapping.operand_order == "last" else edges
 
 
 def inserted_layer(name: str, producer: Layer) -> ExecutedLayer:
@@ -169,6 +176,7 @@ def mapping_to_parts(mapping: MappingModel) -> tuple[dict[str, Any], dict[str, n
     data = {
         "moves_strides": mapping.moves_strides,
         "operand_order": mapping.operand_order,
+        "joins_shared": mapping.joins_shared,
         "memory": asdict(mapping.memory) if mapping.memory else None,
         **{role: sorted(getattr(mapping, role)) for role in _ROLES},
         "edge_features": list(EDGE_FEATURES),
@@ -265,6 +273,7 @@ def mapping_from_parts(data: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
         trees["placement"],
         _memory(data["memory"]),
         order,
+        bool(data.get("joins_shared", True)),  # what was fitted before did not ask
     )
 
 

@@ -74,11 +74,10 @@ def test_a_conversion_that_some_parts_saw_is_in_if_most_did() -> None:
     assert few.time_s == pytest.approx(5 / 3)
 
 
-def test_parts_with_other_nodes_are_an_error() -> None:
-    with pytest.raises(ArtefactError, match="here: its parts executed different nodes"):
-        joined([profile(1.0, (0.25, 0.5)), profile(2.0, (0.75, 1.0), "ac")], "here")
-    with pytest.raises(ArtefactError, match="different nodes"):
-        joined([profile(1.0, (0.25, 0.5)), profile(2.0, (0.75,), "a")], "here")
+def test_parts_of_another_toolchain_are_an_error() -> None:
+    later = replace(profile(2.0, (0.75, 1.0)), toolchain={"name": "t", "version": "2"})
+    with pytest.raises(ArtefactError, match="here: its parts are of different toolchains"):
+        joined([profile(1.0, (0.25, 0.5)), later], "here")
 
 
 def test_the_command_writes_one_line_per_network(tmp_path: Path) -> None:

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardware_modules.openvino_report import parse_report, wall_times_ns, window_mean_us
+from hardware_modules.openvino_report import (
+    median_wall_ns,
+    node_times_us,
+    parse_report,
+    span_mean_us,
+    timed_spans,
+)
 from strata import operations as op
 from strata.builder import GraphBuilder
 from strata.errors import MatchError
@@ -37,25 +43,41 @@ def report_of(nodes, counters, history):
     }
 
 
+def mean_us(counters, first, inferences=None):
+    """The mean of all samples from the first on."""
+    inferences = inferences or [1] * len(counters)
+    return span_mean_us(counters, inferences, [(first, len(counters))])[0]
+
+
 def test_counters_are_cumulative_means_and_the_warmup_is_taken_out():
     # runs of 100, 50 | 10, 10 us: means 100, 75, 53, 42 (42.5). The timed runs took 10 us each;
     # (4 x 42.5 - 2 x 75.5) / 2 = 9.5. The last counter alone would say 42.
-    assert window_mean_us([100, 75, 53, 42], [1] * 4, 2) == pytest.approx(9.5)
+    assert mean_us([100, 75, 53, 42], 2) == pytest.approx(9.5)
 
 
 def test_without_warmup_the_window_is_the_last_mean_plus_the_floors_half():
-    assert window_mean_us([12, 10, 9], [1] * 3, 0) == pytest.approx(9.5)
+    assert mean_us([12, 10, 9], 0) == pytest.approx(9.5)
 
 
 def test_a_fast_node_after_a_slow_first_run_keeps_a_positive_time():
     # runs 1 to 4 took 3 us in all (sum in [0, 4)); run 1 took 3 to 4 us: the last three took
     # between 0 and 1 us together, so 0.5 / 3 each.
-    assert window_mean_us([3, 1, 1, 0], [1] * 4, 1) == pytest.approx(0.5 / 3)
+    assert mean_us([3, 1, 1, 0], 1) == pytest.approx(0.5 / 3)
 
 
 def test_counters_that_contradict_each_other_are_refused():
     with pytest.raises(MatchError, match="100 to 1 us"):
-        window_mean_us([100, 1], [1, 1], 1)
+        mean_us([100, 1], 1)
+
+
+def test_warmups_between_spans_are_taken_out():
+    # runs of 900, 100, 100 | 700 | 100 us: means 900, 500, 366 (366.7), 450, 380
+    counters = [900, 500, 366, 450, 380]
+    # 3 x 366.5 - 900.5 = 199 and 5 x 380.5 - 4 x 450.5 = 100.5, over three inferences
+    mean, rounding = span_mean_us(counters, [1] * 5, [(1, 3), (4, 5)])
+    assert mean == pytest.approx((199 + 100.5) / 3)
+    # the sums are known within 3 + 1 and 5 + 4 us
+    assert rounding == pytest.approx(((4**2 + 9**2) / 12) ** 0.5 / 3)
 
 
 @given(st.lists(st.integers(0, 10_000), min_size=2, max_size=40), st.integers(0, 39))
@@ -66,7 +88,7 @@ def test_the_window_mean_is_within_the_floors_of_the_truth(times_us, first):
     truth = sum(times_us[first:]) / window
     # each floor hides less than 1 us of a mean over N or over `first` runs
     bound = (len(times_us) + first) / 2 / window + 0.5
-    mean = window_mean_us(counters, [1] * len(counters), first)
+    mean = mean_us(counters, first)
     assert abs(mean - truth) <= bound
     assert mean > 0
 
@@ -74,35 +96,48 @@ def test_the_window_mean_is_within_the_floors_of_the_truth(times_us, first):
 def test_samples_of_several_inferences_weigh_as_many():
     # one warm-up of 100 us, then samples of 4 and 5 inferences of 10 us each:
     # means over 1, 5 and 10 inferences: 100, 28, 19; (10 x 19.5 - 1 x 100.5) / 9 = 10.5
-    assert window_mean_us([100, 28, 19], [1, 4, 5], 1) == pytest.approx(10.5)
+    assert mean_us([100, 28, 19], 1, [1, 4, 5]) == pytest.approx(10.5)
     history = [
         {"wall_ns": 900, "warmup": True, "inferences": 1},
         {"wall_ns": 100, "warmup": False, "inferences": 1},
         {"wall_ns": 200, "warmup": False, "inferences": 3},
     ]
-    # median of 100, 200: 150; mean of 100 and three times 200: 175
-    assert wall_times_ns(history) == (1, 150.0, pytest.approx(150 / 175))
+    # median of 100, 200: 150; mean of 100 and three times 200: 175. The node took all of it
+    counters = [900, 500, 320]
+    (time_us,) = node_times_us(history, [counters])
+    assert time_us == pytest.approx((5 * 320.5 - 900.5) / 4 * 150 / 175)
 
 
 def test_the_network_time_is_the_median_not_the_mean():
-    first, median, ratio = wall_times_ns(
-        runs((900, True), (100, False), (100, False), (110, False), (490, False), (100, False))
+    history = runs((900, True), (100, False), (100, False), (110, False), (490, False))
+    assert median_wall_ns(history) == 105
+    # a node that was there all the time has that time too: timed mean 200
+    counters = [sum((900, 100, 100, 110, 490)[:k]) // k for k in range(1, 6)]
+    (time_us,) = node_times_us(history, [counters])
+    assert time_us == pytest.approx(105, rel=0.01)
+
+
+def test_warmups_in_between_do_not_count():
+    """A node that is slow when cold and one that is not, in a round-robin."""
+    history = runs((900_000, True), (100_000, False), (300_000, True), (100_000, False))
+    cold, steady = (800, 20, 220, 20), (100, 80, 80, 80)
+    counters = [[sum(times[:k]) // k for k in range(1, 5)] for times in (cold, steady)]
+    found = node_times_us(history, counters)
+    # the steady one is as it is; the other is too short for whole microseconds of 4 runs: its
+    # mean over both kinds of runs after the first, brought to the median run
+    assert found[1] == pytest.approx(80, abs=2)
+    assert found[0] == pytest.approx((260 / 3) * (100 / (500 / 3)), abs=2)
+    many = runs(
+        (900_000, True), *[(100_000, False)] * 30, (300_000, True), *[(100_000, False)] * 30
     )
-    # timed: 100 100 100 110 490, median 100, mean 180
-    assert (first, median) == (1, 100)
-    assert ratio == pytest.approx(100 / 180)
-
-
-def test_in_a_round_robin_the_window_keeps_the_warmups_between():
-    first, median, ratio = wall_times_ns(runs((900, True), (100, False), (300, True), (100, False)))
-    # the counters cannot leave run 3 out: mean of 100, 300, 100
-    assert (first, median) == (1, 100)
-    assert ratio == pytest.approx(100 / (500 / 3))
+    times = (800, *[40] * 30, 240, *[40] * 30)
+    counters = [sum(times[:k]) // k for k in range(1, len(times) + 1)]
+    assert node_times_us(many, [counters])[0] == pytest.approx(40, abs=1)
 
 
 def test_a_report_without_timed_runs_is_refused():
     with pytest.raises(MatchError, match="no timed run"):
-        wall_times_ns(runs((900, True)))
+        timed_spans(runs((900, True)))
 
 
 def block():

@@ -118,11 +118,15 @@ def test_parts_round_trip_and_other_features_are_refused():
         {"input->convolution": constant(0.75)},
         moves_strides=True,
         operand_order="last",
+        joins_shared=False,
     )
     data, arrays = mapping_to_parts(mapping)
     again = mapping_from_parts(data, arrays)
     assert again.moves_strides
     assert again.operand_order == "last"
+    assert not again.joins_shared
+    del data["joins_shared"]  # as of models made before it was asked
+    assert mapping_from_parts(data, arrays).joins_shared
     with pytest.raises(ArtefactError, match=r"order is 'any', legal: .*likeliest"):
         mapping_from_parts({**data, "operand_order": "any"}, arrays)
     for first, second in zip(arrays.values(), mapping_to_parts(again)[1].values(), strict=True):
@@ -224,3 +228,18 @@ def test_a_layer_joins_the_operand_that_the_order_says(order, host):
     executed = apply_mapping(builder.build(), mapping)
     joined = next(each for each in executed if len(each.layers) > 1)
     assert joined.name == host
+
+
+@pytest.mark.parametrize("joins", [True, False])
+@pytest.mark.parametrize("shared", ["by a reader", "as an output", ""])
+def test_a_result_that_others_read_too_keeps_layers_out(joins, shared):
+    builder = GraphBuilder("fork")
+    source = builder.input(1, 8, 8, 8, name="input")
+    builder.convolution(source, 8, 1, name="a")
+    builder.add(op.Activation("relu"), "a", name="b")
+    if shared == "by a reader":
+        builder.convolution("a", 8, 1, name="c")
+    graph = builder.build(outputs=["a", "b"] if shared == "as an output" else None)
+    mapping = MappingModel({"convolution->activation": constant(1.0)}, joins_shared=joins)
+    groups = names(apply_mapping(graph, mapping))
+    assert (["a", "b"] in groups) == (joins or not shared)
