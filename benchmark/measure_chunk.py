@@ -1,5 +1,6 @@
 """Command: measure one chunk of a plan on one platform."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import typer
 
 from benchmark.config import load_platform
 from benchmark.plan import chunk as chunk_of
-from benchmark.plan import read_plan
+from benchmark.plan import nests, read_plan
 from benchmark.runner import measure_cases
 from benchmark.turns import Job
 from strata.console import exits_cleanly
@@ -33,7 +34,7 @@ def measure_chunk(
     --platform-file config/platforms/openvino_cpu.yaml --output shard-0.jsonl
     """
     platform = load_platform(platform_file)
-    cases = chunk_of(read_plan(plan), chunk, chunks)
+    cases = list(chain.from_iterable(chunk_of(nests(read_plan(plan)), chunk, chunks)))
     job = Job(
         platform.module,
         dict(platform.options),

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,6 +65,17 @@ def make_case(
 def unique(cases: Iterable[BenchmarkCase]) -> list[BenchmarkCase]:
     """The cases without later duplicates: a point where two sweeps cross is measured once."""
     return list({case.case_id: case for case in reversed(list(cases))}.values())[::-1]
+
+
+def nests(cases: Iterable[BenchmarkCase]) -> list[list[BenchmarkCase]]:
+    """Neighbours that differ in their number of kernels alone, whose times are compared."""
+
+    def row(case: BenchmarkCase) -> tuple[str, Settings]:
+        return case.benchmark, {
+            key: case.settings[key] for key in case.settings if key != "kernels"
+        }
+
+    return [list(nest) for _, nest in groupby(cases, key=row)]
 
 
 def chunk(items: Sequence[Item], index: int, count: int) -> Sequence[Item]:

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from benchmark.plan import BenchmarkCase
+from benchmark.plan import BenchmarkCase, nests
 from benchmark.turns import Job, Row, first_line, measure_in_turns, row_of
 from hardware_modules.device_lock import device_lock
 from strata.atomic import replacing
@@ -232,10 +232,14 @@ def _write(rows: Sequence[Row], output: Path) -> None:
 
 
 def _batches(cases: Sequence[BenchmarkCase], size: int) -> Iterator[Sequence[BenchmarkCase]]:
-    """The cases in the plan's order, at most `size` at a time, no batch much smaller."""
+    """The cases in the plan's order, about `size` at a time, no batch much smaller.
+
+    What is compared with each other stays together.
+    """
     number = -(-len(cases) // size)
-    bounds = [len(cases) * each // number for each in range(number + 1)]
-    return (cases[start:end] for start, end in pairwise(bounds))
+    whole = nests(cases) if size > 1 else [[case] for case in cases]
+    bounds = [len(whole) * each // number for each in range(number + 1)]
+    return (list(chain.from_iterable(whole[start:end])) for start, end in pairwise(bounds))
 
 
 def _measure_missing(

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import benchmark.make_plan as command
 from benchmark.config import PlatformConfig, Range, RunConfig, Sweep
 from benchmark.make_plan import Phase, plan_cases
-from benchmark.plan import case_id, chunk, make_case, read_plan, unique, write_plan
+from benchmark.plan import case_id, chunk, make_case, nests, read_plan, unique, write_plan
 from benchmark.sweep import plan_sweeps
 from strata.errors import ArtefactError, SchemaError
 
@@ -148,6 +148,14 @@ def test_chunks_hold_everything_once(items: list[int], count: int) -> None:
     parts = [chunk(items, index, count) for index in range(count)]
     assert sorted(chain.from_iterable(parts)) == sorted(items)
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_graphs_of_the_same_kernels_stay_together() -> None:
+    row = {"height": 4, "channels": 8}
+    cases = [make_case("add", {**row, "kernels": number}) for number in (1, 4)]
+    cases += [make_case("max_pooling", {**row, "kernels": 1}), make_case("cells", {"seed": 1})]
+    cases += [make_case("add", {**row, "channels": 9, "kernels": number}) for number in (1, 4)]
+    assert nests(cases) == [cases[:2], cases[2:3], cases[3:4], cases[4:]]
 
 
 @pytest.mark.parametrize(("index", "count"), [(-1, 3), (3, 3), (0, 0)])
