@@ -16,6 +16,7 @@ import pytest
 from benchmark.plan import BenchmarkCase, make_case, write_plan
 from benchmark.runner import Journal, measure_cases
 from benchmark.turns import Job, spread
+from graph_gen.benchmarks import build
 from hardware_modules.base import HardwareModule
 from hardware_modules.null import NullModule
 from hardware_modules.registry import create
@@ -87,6 +88,12 @@ def trouble(name: str, options: Mapping[str, Any]) -> HardwareModule:
 def quick_device(name: str, options: Mapping[str, Any]) -> HardwareModule:
     """The null platform as if it ran: a device that takes no time."""
     return replace(NullModule.from_options(options), simulated=False)
+
+
+def built_with_effort(benchmark: str, settings: Mapping[str, Any]) -> Graph:
+    """So long in building that a run, were it interrupted too, is short beside it."""
+    time.sleep(0.3)
+    return build(benchmark, settings)
 
 
 def named_graph(benchmark: str, settings: Mapping[str, Any]) -> Graph:
@@ -193,8 +200,8 @@ def test_a_device_has_its_share_in_turns(tmp_path: Path) -> None:
     output = tmp_path / "shard.jsonl"
     settings = {"height": 4, "width": 4}
     cases = [make_case("add", {**settings, "channels": channels}) for channels in (8, 16)]
-    job = Job("null", {}, 4, 1, device_share=0.9, together=2, create=quick_device)
-    measure_cases(cases, job, output, DEVICE)
+    quick = Job("null", {}, 4, 1, device_share=0.9, create=quick_device, build=built_with_effort)
+    measure_cases(cases, replace(quick, together=2), output, DEVICE)
     # the device takes no time to speak of: 4 runs and five times as many more
     assert counts_of(output) == [24, 24]
 
@@ -258,7 +265,7 @@ def test_a_case_has_its_time_whatever_the_others_take(job: Job, tmp_path: Path) 
 def test_short_graphs_run_more_often_but_not_endlessly(tmp_path: Path) -> None:
     output = tmp_path / "shard.jsonl"
     settings = {"height": 4, "width": 4, "channels": 8}
-    job = Job("null", {}, 4, 1, device_share=0.9, create=quick_device)
+    job = Job("null", {}, 4, 1, device_share=0.9, create=quick_device, build=built_with_effort)
     measure_cases([make_case("add", settings)], job, output, DEVICE)
     (row,) = rows_of(output)
     # 4 runs, and at most five times as many more
