@@ -7,9 +7,10 @@ benchmarks see what those see.
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +21,9 @@ from strata.console import exits_cleanly
 from strata.errors import ArtefactError
 from strata.profile import Profile
 from strata.profile_json import profile_from_dict, profile_to_dict
+
+# Parts of an undisturbed run on a shared virtual machine differ by 2 to 4%.
+_STEADY = 0.08
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -54,6 +58,12 @@ def joined(parts: Sequence[Profile], where: str) -> Profile:
     return replace(alike[0], nodes=tuple(nodes), samples_s=samples_s, time_s=_mean(samples_s))
 
 
+def drift(profiles: Iterable[Profile]) -> float:
+    """How much a network's slowest part took beyond its fastest; the median over networks, or 0."""
+    times = [profile.samples_s for profile in profiles if profile.refusal is None]
+    return median([max(each) / min(each) - 1 for each in times if each] or [0.0])
+
+
 def join(paths: Sequence[Path]) -> list[dict[str, Any]]:
     """The records of all parts, one per network; ArtefactError unless all have the same ones."""
     parts = [list(read_shard(path)) for path in paths]
@@ -80,6 +90,15 @@ def join_networks(
     Example: python -m benchmark.join_networks network_parts/*.jsonl --output networks.jsonl
     """
     records = join(parts)
+    found = drift(profile_from_dict(each["profile"], str(output)) for each in records)
+    if len(parts) > 1:
+        typer.echo(f"parts differ by {found:.1%} (median of the networks)", err=True)
+    if len(parts) > 1 and found > _STEADY:
+        typer.echo(
+            "the machine was disturbed while they were measured: what is fitted to this run and "
+            "judged by it is judged by the disturbance; better measure it again",
+            err=True,
+        )
     with replacing(output) as temporary, temporary.open("w", encoding="utf-8") as lines:
         lines.writelines(json.dumps(record) + "\n" for record in records)
 

@@ -151,4 +151,4 @@ rule networks:
     message:
         "times of whole networks on {wildcards.platform}, over all parts"
     shell:
-        "{params.python} -m benchmark.join_networks {input} --output {output} 2> {log}"
+        "{params.python} -m benchmark.join_networks {input} --output {output} 2>&1 | tee {log}"

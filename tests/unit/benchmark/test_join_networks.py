@@ -90,6 +90,20 @@ def test_the_command_writes_one_line_per_network(tmp_path: Path) -> None:
     assert y["profile"]["refusal"] == "timeout"
 
 
+def test_a_disturbed_run_is_said_to_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def joined_of(*times_s: float) -> str:
+        parts = [
+            write(tmp_path / f"{i}.jsonl", {"x": profile(time_s, (0.25, 0.5)), "y": REFUSED})
+            for i, time_s in enumerate(times_s)
+        ]
+        join_networks(parts, tmp_path / "networks.jsonl")
+        return capsys.readouterr().err
+
+    assert joined_of(1.0, 1.02) == "parts differ by 2.0% (median of the networks)\n"
+    assert "the machine was disturbed" in joined_of(1.0, 1.3, 1.1)
+    assert joined_of(1.0) == ""
+
+
 def test_one_file_is_written_as_it_is(tmp_path: Path) -> None:
     only = write(tmp_path / "0.jsonl", {"x": profile(1.0, (0.25, 0.5)), "y": REFUSED})
     join_networks([only], tmp_path / "networks.jsonl")
