@@ -20,7 +20,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 
 from evaluation.plot_style import new_figure, plain_log_ticks, save_figure, styled
 from evaluation.table_format import Table, to_text, write_table
-from model_gen.learned import row_weights, seen_places
+from model_gen.learned import row_weights, seen_chains
 from model_gen.learner import Learner
 from model_gen.overlap_fit import fit_overlap
 from model_gen.peaks import fit_peaks
@@ -96,7 +96,7 @@ class TimeRegressor(RegressorMixin, BaseEstimator):
 
     def fit(self, table: pd.DataFrame, time_s: Any) -> Self:
         """Fit to the rows of a layer table that have work."""
-        rows = seen_places(table).assign(time_s=np.asarray(time_s, dtype=np.float64))
+        rows = seen_chains(table).assign(time_s=np.asarray(time_s, dtype=np.float64))
         peaks = fit_peaks(rows, dimensions=self.unrolling)
         rows = rows[has_target(table_matrix(rows), peaks.roofline)]
         ceiling = self.base == "utilisation"  # so that no utilisation lies above 1

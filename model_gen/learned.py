@@ -37,16 +37,10 @@ from strata.layer_models import (
 # Layers of multi-layer benchmarks stand as they do in networks: caches are used by others, layouts
 # and neighbours vary. Kernels that run again and again alone fill the space between them.
 _KERNEL_WEIGHT = 0.3
-# Counts of a layer's place in its network that have no natural end (`strata/context.py`), and how
-# many benchmark graphs must have one as high for a tree to tell it from the next.
-_PLACE_COUNTS = (
-    "chain_before",
-    "chain_after",
-    "reads_input",
-    "readers",
-    "input_age",
-    "output_reach",
-)
+# Lengths of the chain a layer stands in, and how many benchmark graphs must have one as long for a
+# tree to tell it from the next. How long tensors are kept has no natural end either, but decides
+# where an allocator puts them.
+_CHAINS = ("chain_before", "chain_after")
 _FEWEST_GRAPHS = 10
 # The paper's features are a layer's parameters and work; alignments are ours.
 _PAPER_FEATURES = tuple(name for name in OWN_FEATURES if not name.endswith("_alignment"))
@@ -66,14 +60,14 @@ def row_weights(table: pd.DataFrame) -> np.ndarray:
     return np.where(inside_networks(table), 1.0, _KERNEL_WEIGHT)
 
 
-def seen_places(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with counts of a layer's place no higher than _FEWEST_GRAPHS graphs have them.
+def seen_chains(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with chains no longer than _FEWEST_GRAPHS graphs have them.
 
-    A chain of thirty layers is met in a handful of random graphs, so that what a tree learns of its
-    length is which graph it was; and networks that somebody designed have longer ones than all.
-    Nothing is clipped when estimating: without a threshold above, all higher counts are alike.
+    A chain of fifteen layers is met in a handful of random graphs, so that what a tree learns of
+    its length is which graph it was; and networks that somebody designed have longer ones than all.
+    Nothing is clipped when estimating: without a threshold above, all longer chains are alike.
     """
-    columns = list(_PLACE_COUNTS)
+    columns = list(_CHAINS)
     most = table.groupby("case_id")[columns].max().to_numpy()
     reached = np.sort(most, axis=0)[-min(_FEWEST_GRAPHS, len(most))]
     return table.assign(**table[columns].clip(upper=pd.Series(reached, columns), axis=1))
@@ -93,7 +87,7 @@ def fit_models(
     weights that are fetched in every run: the array is the same, and rows that wait for weights do
     not show its peak.
     """
-    table = seen_places(table)
+    table = seen_chains(table)
     peaks = fit_peaks(table, dimensions=dimensions)
     if beside is not None:
         peaks = _on_the_same_array(peaks, fit_peaks(beside, dimensions=dimensions))

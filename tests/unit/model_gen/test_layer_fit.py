@@ -8,7 +8,7 @@ import pytest
 
 from model_gen import layer_fit, statistical
 from model_gen.layer_fit import fit_layer_models
-from model_gen.learned import fit_models, paper_rows, seen_places
+from model_gen.learned import fit_models, paper_rows, seen_chains
 from model_gen.overlap_fit import MYRIAD_X, fit_overlap
 from model_gen.statistical import (
     CANDIDATES,
@@ -139,24 +139,23 @@ def test_streamed_layers_learn_the_arrays_peak_from_those_beside_them():
     assert peak(streamed, beside=plain) == peak(plain) > peak(streamed)
 
 
-def test_a_place_counts_no_higher_than_ten_graphs_have_it():
+def test_a_chain_counts_no_longer_than_ten_graphs_have_it():
     """Twelve graphs with chains of 1 to 12, each of two rows: ten of them reach 3."""
     values = table(24).assign(case_id=[f"case{i // 2}" for i in range(24)])
     values["chain_after"] = [float(i // 2 + 1 if i % 2 else 0) for i in range(24)]
-    values["input_age"] = [9.0 if i < 2 else 1.0 for i in range(24)]
-    found = seen_places(values)
+    values["chain_before"] = [9.0 if i < 2 else 1.0 for i in range(24)]
+    found = seen_chains(values)
     assert sorted(set(found["chain_after"])) == [0, 1, 2, 3]
-    assert set(found["input_age"]) == {1}
-    assert found.drop(columns=["chain_after", "input_age"]).equals(
-        values.drop(columns=["chain_after", "input_age"])
-    )
+    assert set(found["chain_before"]) == {1}
+    chains = ["chain_before", "chain_after"]
+    assert found.drop(columns=chains).equals(values.drop(columns=chains))
 
 
 @pytest.mark.parametrize("cases", [1, 3])
-def test_the_place_in_fewer_than_ten_graphs_counts_as_far_as_all_have_it(cases):
+def test_chains_of_fewer_than_ten_graphs_count_as_far_as_all_have_them(cases):
     values = table(12).assign(case_id=[f"case{i % cases}" for i in range(12)])
-    values["readers"] = [float(1 + i % cases) for i in range(12)]
-    assert set(seen_places(values)["readers"]) == {1}
+    values["chain_before"] = [float(1 + i % cases) for i in range(12)]
+    assert set(seen_chains(values)["chain_before"]) == {1}
 
 
 @pytest.mark.parametrize("p", [1.2, 3.0, 12.0])
