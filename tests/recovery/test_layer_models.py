@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from model_gen.layer_fit import fit_layer_models
+from model_gen.layer_fit import fit_layer_models, refit_mixed
 from model_gen.statistical import ForestSettings
 from model_gen.tables import table_matrix
 from model_gen.unrolling import UnrollingFit
@@ -109,7 +109,7 @@ def test_what_a_few_graphs_have_is_not_learned_of_their_long_chains():
     place[:18:6] = 25
     table = simulated().assign(case_id=[f"case{i // 6}" for i in range(600)], chain_before=place)
     table["time_s"] *= np.select([place == 0, place == 25], [1.5, 2.0], 1.0)
-    model = fit_layer_models(table, "convolution", known_unrolling(), 0, SMALL).models["mixed"]
+    model = refit_mixed(table, known_unrolling(), 0, SMALL)
     fresh = simulated(rows=300, seed=99)
 
     def ratio(chain_before: int) -> float:
