@@ -65,7 +65,10 @@ def drift(profiles: Iterable[Profile]) -> float:
 
 
 def join(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """The records of all parts, one per network; ArtefactError unless all have the same ones."""
+    """The records of all parts, one per network, their `profile` a Profile.
+
+    ArtefactError unless all parts have the same networks.
+    """
     parts = [list(read_shard(path)) for path in paths]
     keys = [[(record["set"], record["network"]) for record in part] for part in parts]
     for path, names in zip(paths, keys, strict=True):
@@ -76,7 +79,7 @@ def join(paths: Sequence[Path]) -> list[dict[str, Any]]:
         where = f"{paths[0]}, network {same[0]['network']}"
         profile = joined([profile_from_dict(each["profile"], where) for each in same], where)
         rounds = sum(each["rounds"] for each in same)
-        records.append({**same[0], "rounds": rounds, "profile": profile_to_dict(profile)})
+        records.append({**same[0], "rounds": rounds, "profile": profile})
     return records
 
 
@@ -90,17 +93,19 @@ def join_networks(
     Example: python -m benchmark.join_networks network_parts/*.jsonl --output networks.jsonl
     """
     records = join(parts)
-    found = drift(profile_from_dict(each["profile"], str(output)) for each in records)
     if len(parts) > 1:
+        found = drift(record["profile"] for record in records)
         typer.echo(f"parts differ by {found:.1%} (median of the networks)", err=True)
-    if len(parts) > 1 and found > _STEADY:
-        typer.echo(
-            "the machine was disturbed while they were measured: what is fitted to this run and "
-            "judged by it is judged by the disturbance; better measure it again",
-            err=True,
-        )
+        if found > _STEADY:
+            typer.echo(
+                "the machine was disturbed while they were measured: what is fitted to this run "
+                "and judged by it is judged by the disturbance; better measure it again",
+                err=True,
+            )
     with replacing(output) as temporary, temporary.open("w", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(record) + "\n" for record in records)
+        for record in records:
+            written = {**record, "profile": profile_to_dict(record["profile"])}
+            lines.write(json.dumps(written) + "\n")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ _KERNEL_WEIGHT = 0.3
 # Lengths of the chain a layer stands in, and how many benchmark graphs must have one as long for a
 # tree to tell it from the next. How long tensors are kept has no natural end either, but decides
 # where an allocator puts them.
-_CHAINS = ("chain_before", "chain_after")
+_CHAINS = ["chain_before", "chain_after"]
 _FEWEST_GRAPHS = 10
 # The paper's features are a layer's parameters and work; alignments are ours.
 _PAPER_FEATURES = tuple(name for name in OWN_FEATURES if not name.endswith("_alignment"))
@@ -67,10 +67,9 @@ def seen_chains(table: pd.DataFrame) -> pd.DataFrame:
     its length is which graph it was; and networks that somebody designed have longer ones than all.
     Nothing is clipped when estimating: without a threshold above, all longer chains are alike.
     """
-    columns = list(_CHAINS)
-    most = table.groupby("case_id")[columns].max().to_numpy()
-    reached = np.sort(most, axis=0)[-min(_FEWEST_GRAPHS, len(most))]
-    return table.assign(**table[columns].clip(upper=pd.Series(reached, columns), axis=1))
+    longest = table.groupby("case_id")[_CHAINS].max().to_numpy()
+    reached = np.sort(longest, axis=0)[-_FEWEST_GRAPHS:][0]  # of fewer graphs the shortest
+    return table.assign(**np.minimum(table[_CHAINS], reached))
 
 
 def fit_models(

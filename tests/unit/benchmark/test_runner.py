@@ -96,6 +96,9 @@ def built_with_effort(benchmark: str, settings: Mapping[str, Any]) -> Graph:
     return build(benchmark, settings)
 
 
+QUICK = Job("null", {}, 4, 1, device_share=0.9, create=quick_device, build=built_with_effort)
+
+
 def named_graph(benchmark: str, settings: Mapping[str, Any]) -> Graph:
     if benchmark == "illegal":
         raise SchemaError("setting 'n' is -1; legal: 0 or more")
@@ -200,8 +203,7 @@ def test_a_device_has_its_share_in_turns(tmp_path: Path) -> None:
     output = tmp_path / "shard.jsonl"
     settings = {"height": 4, "width": 4}
     cases = [make_case("add", {**settings, "channels": channels}) for channels in (8, 16)]
-    quick = Job("null", {}, 4, 1, device_share=0.9, create=quick_device, build=built_with_effort)
-    measure_cases(cases, replace(quick, together=2), output, DEVICE)
+    measure_cases(cases, replace(QUICK, together=2), output, DEVICE)
     # the device takes no time to speak of: 4 runs and five times as many more
     assert counts_of(output) == [24, 24]
 
@@ -265,8 +267,7 @@ def test_a_case_has_its_time_whatever_the_others_take(job: Job, tmp_path: Path) 
 def test_short_graphs_run_more_often_but_not_endlessly(tmp_path: Path) -> None:
     output = tmp_path / "shard.jsonl"
     settings = {"height": 4, "width": 4, "channels": 8}
-    job = Job("null", {}, 4, 1, device_share=0.9, create=quick_device, build=built_with_effort)
-    measure_cases([make_case("add", settings)], job, output, DEVICE)
+    measure_cases([make_case("add", settings)], QUICK, output, DEVICE)
     (row,) = rows_of(output)
     # 4 runs, and at most five times as many more
     assert len(row["profile"]["samples_s"]) == 24
