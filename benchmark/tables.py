@@ -181,13 +181,15 @@ def _layer_row(
     record: Mapping[str, Any], graph: Graph, layer: MatchedLayer, features: Iterable[float]
 ) -> dict[str, Any]:
     case, tags = record["case"], record.get("tags", {})
+    # what else stands in a kernel's graph, such as what a pooling reads, was drawn for nothing
+    drawn = layer.executed.operation == case["benchmark"]
     return {
         "case_id": case["case_id"],
         "benchmark": case["benchmark"],
         "network": graph.name,
         "sweep": tags.get("sweep", ""),
         "sweep_group": tags.get("sweep_group", ""),
-        "data_set": tags.get("data_set", ""),
+        "data_set": tags.get("data_set", "") if drawn else "",
         "layer": layer.executed.name,
         "kind": layer.kind,
         "other_core_load": record.get("other_core_load"),

@@ -231,12 +231,12 @@ def _points(
     file = platform_file(config, platform)
     described = load_platform(file)
     there = int(min(sets.get(ALIGNED, 0), sets.get(NOISY, 0)))
-    if there >= count or not described.module.endswith("_simulated"):
+    module = create(described.module, described.options)
+    if there >= count or not module.simulated:
         return tabled_points(table), min(there, count), "those of the run's tables"
     run = described.apply(load_config(config), file)
     sizes = read_sizes(unrolling).get(OPERATION, {})
     pool = int(SPARE * count)
-    module = create(described.module, described.options)
     found = measured_points(module, run, sizes, pool)
     there = int(found["data_set"].value_counts().min())
     return found, min(there, count), f"{pool} of each, measured for this"
@@ -266,8 +266,8 @@ def command(
 ) -> None:
     """Compare models fitted to the data sets of section 5.1.2, at equal numbers of points.
 
-    Points are those of the run's tables; a simulated platform whose tables have too few measures
-    its own, milliseconds each.
+    Points are those of the run's tables; a platform whose times are computed measures its own
+    where the tables have too few: milliseconds each, or as long as its compiler takes.
 
     Example: python -m evaluation.data_sets dpu_zcu102 --results results/default/dpu_zcu102
     """

@@ -63,6 +63,20 @@ def test_each_executed_layer_is_a_row_with_its_features_and_every_reading(shard,
     assert set(FEATURES) <= set(table.columns)
 
 
+def test_only_the_layers_a_sample_was_drawn_for_belong_to_its_data_set(tmp_path):
+    module = create("null", {})
+    settings = {"height": 8, "width": 8, "channels": 16, "kernel": 3, "stride": 2, "kernels": 2}
+    graph = build("max_pooling", settings)
+    profile = module.parse(module.profile(module.compile(graph), 3, 1), graph)
+    line = record("aa", profile, {"data_set": "aligned"})
+    line["case"] |= {"benchmark": "max_pooling", "settings": settings}
+    (tmp_path / "shard.jsonl").write_text(json.dumps(line))
+    write_tables(rows_of_shard(tmp_path / "shard.jsonl", build), tmp_path / "tables")
+    found = read_layer_tables(tmp_path / "tables")
+    assert set(found["max_pooling"]["data_set"]) == {"aligned"}
+    assert set(found["convolution"]["data_set"]) == {""}  # what the poolings read
+
+
 def test_decisions_networks_and_refusals_have_tables_of_their_own(shard, tmp_path):
     write_tables(rows_of_shard(shard, build), tmp_path / "tables")
     mapping = pd.read_parquet(tmp_path / "tables/mapping.parquet")
