@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.black_box_plan import PAIR, nest_id
+from benchmark.black_box_plan import PAIR, is_chain_of, nest_id
 from benchmark.matcher import Match, match
 from benchmark.plan import purpose_of
 from benchmark.shards import read_shard
@@ -158,6 +158,16 @@ class Readings:
     def without_pairs(self, keys: Collection[str]) -> "Readings":
         """All but graphs of these pairs."""
         return replace(self, graphs=[one for one in self.graphs if one.pair not in keys])
+
+    def without_chains(self, operations: Collection[str]) -> "Readings":
+        """All but chains of these operations' layers alone."""
+        cases = [one.record["case"] for one in self.graphs]
+        chains = [
+            any(is_chain_of(case["benchmark"], case["settings"], each) for each in operations)
+            for case in cases
+        ]
+        kept = [one for one, so in zip(self.graphs, chains, strict=True) if not so]
+        return replace(self, graphs=kept)
 
     @property
     def nests(self) -> dict[str, list[Timed]]:

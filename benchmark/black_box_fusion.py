@@ -12,6 +12,10 @@ takes alone: next to nothing where they run together. Beta is fitted per pair of
 shapes, by least squares of errors relative to the pair's time, and its interval is that of 200
 bootstraps over shapes: together if beta lies within one half of 0 with 95% confidence, apart if
 above one half, else undecided.
+
+Nothing costs more behind another layer than alone. Where all pairs say so of a follower, it was not
+alone in the chains of its own kind: these run in one pass, as additions in a row do on a processor,
+and say nothing of a single one. Its pairs then tell what it costs.
 """
 
 from collections import defaultdict
@@ -30,6 +34,7 @@ Alone = tuple[Plan, Refined]  # kernels and what their layers take, under some r
 _BOOTSTRAPS = 200
 _LEAST_GAIN = 0.1
 _INTERVAL = (0.025, 0.975)
+_MORE_THAN_ALONE = 2.0  # times its own, that noise does not explain
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +145,14 @@ def pair_test(pair: str, parts: np.ndarray, seed: int = 0) -> PairTest:
     draws = np.random.default_rng(seed).integers(0, len(parts), (_BOOTSTRAPS, len(parts)))
     low, high = np.quantile([beta_of(parts[rows]) for rows in draws], _INTERVAL).tolist()
     return PairTest(pair, len(parts), beta_of(parts), low, high, verdict(low, high))
+
+
+def merged_with_their_kind(tests: Iterable[PairTest]) -> frozenset[str]:
+    """Followers that cost far more behind every other layer than in chains of their own kind."""
+    lows: dict[str, list[float]] = defaultdict(list)
+    for test in tests:
+        lows[test.pair.partition("->")[2]].append(test.low)
+    return frozenset(name for name, found in lows.items() if min(found) > _MORE_THAN_ALONE)
 
 
 def _layers(step: Difference) -> list[str]:

@@ -42,6 +42,11 @@ def nest_id(benchmark: str, settings: Mapping[str, Any]) -> str:
     return case_id(benchmark, {key: settings[key] for key in settings if key != "kernels"})
 
 
+def is_chain_of(benchmark: str, settings: Mapping[str, Any], operation: str) -> bool:
+    """Whether nested graphs of the benchmark hold layers of the operation in a row."""
+    return benchmark == _CHAINS.get(operation, operation) and settings.get("stride", 1) == 1
+
+
 def _legal(benchmark: str, settings: Mapping[str, Any], weights_limit: float = math.inf) -> bool:
     try:
         graph = build(benchmark, settings)

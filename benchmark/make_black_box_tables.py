@@ -32,7 +32,15 @@ from benchmark.black_box import (
     read_times,
     regrouped,
 )
-from benchmark.black_box_fusion import Alone, KindTest, PairTest, kind_tests, kinds_of, pair_tests
+from benchmark.black_box_fusion import (
+    Alone,
+    KindTest,
+    PairTest,
+    kind_tests,
+    kinds_of,
+    merged_with_their_kind,
+    pair_tests,
+)
 from benchmark.black_box_plan import FOLLOWERS, PRODUCERS
 from benchmark.matcher import FUSED, POSSIBLY_FUSED
 from benchmark.tables import Rows, add_match, write_tables
@@ -270,7 +278,7 @@ def _kinds(
 def solve(readings: Readings, rounds: int = ROUNDS, seed: int = 0) -> Solution:
     """What runs together, and the times of all layers under that assumption.
 
-    Kernels alone decide; pairs that are undecided say nothing.
+    Kernels alone decide; pairs that are undecided say nothing, nor do chains that run merged.
     """
     kernels = readings.kernels
     kinds, alone = _kinds(kernels, _alone(kernels, (), rounds, seed), rounds, seed)
@@ -278,6 +286,7 @@ def solve(readings: Readings, rounds: int = ROUNDS, seed: int = 0) -> Solution:
     steps = all_differences(regrouped(readings.pairs, Rules(apart=apart)))
     tests = tuple(pair_tests(steps, alone, seed))
     heard = readings.without_pairs(_of_verdict(tests, POSSIBLY_FUSED))
+    heard = heard.without_chains(merged_with_their_kind(tests))
     plan = make_sums(regrouped(heard, Rules(_of_verdict(tests, FUSED), apart)))
     isolated = refine(plan.sums, ~plan.is_network, rounds, seed)
     refined = refine(plan.sums, None, rounds, seed) if plan.networks else isolated
@@ -298,6 +307,7 @@ def report(readings: Readings, solution: Solution, differences: pd.DataFrame) ->
         },
         "activations": [{**asdict(test), "apart": test.apart} for test in solution.kinds],
         "pairs": [asdict(test) for test in tests],
+        "merged_with_their_kind": sorted(merged_with_their_kind(tests)),
         "beside": dict(zip(BESIDE, refined.beside.tolist(), strict=True)),
         "expected_to": refined.tau,
         "networks_unexplained_percent": 100 * float(np.mean(network_rest)) if plan.networks else 0,

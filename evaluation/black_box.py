@@ -227,6 +227,8 @@ def command(
     typer.echo(table.round(3).to_string(index=False))
     for line in _pairs_text(told["report"]["pairs"]):
         typer.echo(line)
+    for name in told["report"]["merged_with_their_kind"]:
+        typer.echo(f"{name}: chains of it alone run merged and are not read, its pairs are")
 
 
 if __name__ == "__main__":

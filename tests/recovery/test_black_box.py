@@ -14,7 +14,7 @@ from benchmark.black_box import (
     read_times,
     standard_error_s,
 )
-from benchmark.black_box_fusion import pair_test, verdict
+from benchmark.black_box_fusion import merged_with_their_kind, pair_test, verdict
 from benchmark.black_box_plan import FOLLOWERS, nested_cases
 from benchmark.config import MultiLayer, Sampling
 from benchmark.make_black_box_tables import command, fill_tables, solve, without_padded
@@ -49,11 +49,18 @@ def follower_s(layer, free):
     return truth_s(features(make_executed([layer]))) if second else 0.0
 
 
-def measured(cases, noise=0.0, seed=0, host_s=0.0, free=""):
+def chained_s(layer):
+    """What an addition in a chain of additions takes by the linear rule."""
+    chained = layer.name.startswith("kernel") and layer.operation == "add"
+    return truth_s(features(make_executed([layer]))) if chained else 0.0
+
+
+def measured(cases, noise=0.0, seed=0, host_s=0.0, free="", merged=1.0):
     """Shard records of the linear rule with a constant per run, profiler hidden, noise added.
 
     Every element of a swish takes `host_s` more, as on a machine that runs it elsewhere. The second
-    layers of pairs that are of the operation `free` take nothing.
+    layers of pairs that are of the operation `free` take nothing, additions in chains of additions
+    a part `merged` of their time.
     """
     module, generator = create("null", RULE), np.random.default_rng(seed)
     for case in cases:
@@ -61,6 +68,7 @@ def measured(cases, noise=0.0, seed=0, host_s=0.0, free=""):
         profile = module.parse(module.profile(module.compile(graph), 1, 0), graph)
         elsewhere_s = host_s * sum(map(swish_elements, graph.layers))
         elsewhere_s -= sum(follower_s(layer, free) for layer in graph.layers)
+        elsewhere_s -= (1 - merged) * sum(map(chained_s, graph.layers))
         runs = (profile.time_s + elsewhere_s + ONCE_S) * (1 + noise * generator.standard_normal(20))
         samples = tuple(map(float, runs))
         profile = replace(profile, samples_s=samples, time_s=float(np.median(samples)))
@@ -234,6 +242,27 @@ def test_pairs_tell_what_runs_together_and_graphs_are_grouped_so(tmp_path, free)
     edges = pd.DataFrame(rows.mapping)
     edges = edges[(edges["benchmark"] == "pair") & (edges["consumer_operation"] == "max_pooling")]
     assert set(edges["flag"]) == {"FUSED" if free else "NOT_FUSED"}
+
+
+def test_chains_that_run_merged_are_not_read_and_pairs_tell_what_a_layer_costs(tmp_path):
+    generator = np.random.default_rng(5)
+    samples = [
+        make_case(
+            "convolution",
+            {"height": extent, "width": extent, "channels": 16, "filters": size, "kernel": 1},
+        )
+        for extent, size in generator.integers(8, 32, (80, 2)).tolist()
+    ]
+    cases = nested_cases(samples, (1, 4))
+    solution = solve(read_times([shard(tmp_path / "a.jsonl", cases, merged=0.05)], build), 2)
+    assert merged_with_their_kind(solution.tests) == {"add"}
+    rows, _ = fill_tables(solution.plan, solution.refined, solution.undecided)
+    found = pd.DataFrame(rows.layers["add"])
+    assert set(found["benchmark"]) == {"pair"}
+    ratio = found["time_s"] / found.apply(truth_s, axis=1)
+    assert np.median(np.abs(ratio - 1)) < 0.1
+    plain = solve(read_times([shard(tmp_path / "b.jsonl", cases)], build), 2)
+    assert merged_with_their_kind(plain.tests) == frozenset()
 
 
 def test_a_group_takes_one_follower():
