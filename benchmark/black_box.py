@@ -161,12 +161,12 @@ class Readings:
 
     def without_chains(self, operations: Collection[str]) -> "Readings":
         """All but chains of these operations' layers alone."""
-        cases = [one.record["case"] for one in self.graphs]
-        chains = [
-            any(is_chain_of(case["benchmark"], case["settings"], each) for each in operations)
-            for case in cases
+        kept = [
+            one
+            for one in self.graphs
+            for case in [one.record["case"]]
+            if not any(is_chain_of(case["benchmark"], case["settings"], it) for it in operations)
         ]
-        kept = [one for one, so in zip(self.graphs, chains, strict=True) if not so]
         return replace(self, graphs=kept)
 
     @property

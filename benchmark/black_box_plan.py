@@ -147,7 +147,7 @@ def _paired(cases: Sequence[BenchmarkCase]) -> list[BenchmarkCase]:
     if len(shapes) < FEWEST_CHAINS:
         return []
     return [
-        make_case(benchmark, row, case.tags)
+        make_case(benchmark, row, {**case.tags, "data_set": "base"})  # aligned no longer
         for place, case in enumerate(shapes)
         for benchmark, row in _pairs(case.settings, place)
         if _legal(benchmark, {**row, "kernels": 1})

@@ -242,11 +242,20 @@ class Solution:
     tests: tuple[PairTest, ...]
 
     @property
+    def merged(self) -> frozenset[str]:
+        """Operations whose layers run merged in chains of their own kind, which were not read."""
+        return merged_with_their_kind(self.tests)
+
+    @property
     def undecided(self) -> frozenset[str]:
         """Pairs of which neither is known, because their chains do not tell or there are none."""
         asked = {pair_key(first, second) for first in PRODUCERS for second in FOLLOWERS}
-        known = {test.pair for test in self.tests if test.verdict != POSSIBLY_FUSED}
-        return frozenset(asked - known)
+        known = {
+            test.pair
+            for test in self.tests
+            if test.verdict != POSSIBLY_FUSED and test.pair.partition("->")[2] not in self.merged
+        }
+        return frozenset(asked - known) | {pair_key(name, name) for name in self.merged}
 
 
 def _of_verdict(tests: Iterable[PairTest], verdict: str) -> frozenset[str]:
@@ -307,7 +316,7 @@ def report(readings: Readings, solution: Solution, differences: pd.DataFrame) ->
         },
         "activations": [{**asdict(test), "apart": test.apart} for test in solution.kinds],
         "pairs": [asdict(test) for test in tests],
-        "merged_with_their_kind": sorted(merged_with_their_kind(tests)),
+        "merged_with_their_kind": sorted(solution.merged),
         "beside": dict(zip(BESIDE, refined.beside.tolist(), strict=True)),
         "expected_to": refined.tau,
         "networks_unexplained_percent": 100 * float(np.mean(network_rest)) if plan.networks else 0,

@@ -19,7 +19,8 @@ PART = "//"  # between a layer's name and the part of it that a stage computes
 _SAFE = "".join(sorted(set(printable) - set('%,;"\\@<>[]{}|') - set(whitespace)))
 # What the compiler calls the graph's layers, for it would mangle some names.
 _LAYER = re.compile(r"\blayer(\d{5,})")
-_CONSTANT = re.compile(r"(?<![\w/])Constant_\d+(?![\w/])")
+# What nGraph calls layers that nobody named: their type and a counter of the process.
+_UNNAMED = re.compile(r"(?<![\w/])([A-Z][A-Za-z]*)_\d+(?![\w/])")
 _AXES = "NCDHW"  # outermost first, as graphs have them
 
 
@@ -143,17 +144,28 @@ def graph_plan(dump: str, graph: Graph) -> Plan:
     return Plan(layer_name(plan.network), stages, attributes)
 
 
+def _unnamed(plan: Plan) -> dict[str, str]:
+    """Names that the compiler made up, in the order of the stages, and their types."""
+    texts = [
+        text
+        for stage in plan.stages
+        for text in (stage.name, *(each.name for each in (*stage.inputs, *stage.outputs)))
+    ]
+    return {found[0]: found[1] for text in texts for found in _UNNAMED.finditer(text)}
+
+
 def name_layers(dump: str, graph: Graph) -> tuple[Plan, dict[str, str]]:
     """The plan in a dump of the graph's final form, layers of the compiler's own named as parts,
-    and what its names of layers mean. Its own constants get numbers in the order of the dump."""
+    and what its names of layers mean. What else it named is numbered as the stages come."""
     ours = compiler_names(graph)
-    own = _part_names(read_plan(dump), set(ours.values()))
+    plan = read_plan(dump)
+    own = _part_names(plan, set(ours.values()))
     meaning = {name: layer for layer, name in ours.items()}
     for name, part in own.items():
         layer, _, number = part.rpartition(PART)
         meaning[name] = f"{meaning[layer]}{PART}{number}"
-    for name in dict.fromkeys(_CONSTANT.findall(dump)):
-        own[name] = f"constant{len(own)}"
+    for name, kind in _unnamed(plan).items():
+        own.setdefault(name, f"{kind.lower()}{len(own)}")
     if own:
         names = re.compile(rf"(?<![\w/])(?:{'|'.join(map(re.escape, own))})(?![\w/])")
         dump = names.sub(lambda found: own[found[0]], dump)
