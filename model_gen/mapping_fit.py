@@ -30,8 +30,9 @@ from strata.placement import MEMORY_FEATURES, PLACEMENT_FEATURES, placement_key
 _MAX_DEPTH = 12
 _MIN_SAMPLES_LEAF = 2
 # Of so many results that several read, fewer than this share merged with one reader: none ever are.
+# A share of one in 150 was still slices, which are addresses into what others read.
 _FEWEST_SHARED = 100
-_RARELY = 0.01
+_RARELY = 0.001
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,7 +208,7 @@ def test_after_an_operand_that_may_have_been_joined_nothing_is_known():
 @pytest.mark.parametrize(("merged", "joins"), [(0, False), (1, False), (40, True)])
 def test_a_toolchain_that_never_merges_what_others_read_is_found(merged, joins):
     """A pair of which the benchmarks hold no shared result learns it from all others."""
-    flags = ["FUSED"] * merged + ["NOT_FUSED"] * (400 - merged)
+    flags = ["FUSED"] * merged + ["NOT_FUSED"] * (4000 - merged)
     shared = rows("convolution->activation", flags, tensor_consumers=2)
     own = rows("add->add", ["FUSED"] * 40, tensor_consumers=1)
     model, _ = fit_mapping(pd.concat([shared, own]), networks(kept=1), seed=0)
