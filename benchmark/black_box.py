@@ -164,8 +164,7 @@ class Readings:
         kept = [
             one
             for one in self.graphs
-            for case in [one.record["case"]]
-            if not any(is_chain_of(case["benchmark"], case["settings"], it) for it in operations)
+            if not any(is_chain_of(one.record["case"], operation) for operation in operations)
         ]
         return replace(self, graphs=kept)
 

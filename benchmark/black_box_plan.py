@@ -42,9 +42,10 @@ def nest_id(benchmark: str, settings: Mapping[str, Any]) -> str:
     return case_id(benchmark, {key: settings[key] for key in settings if key != "kernels"})
 
 
-def is_chain_of(benchmark: str, settings: Mapping[str, Any], operation: str) -> bool:
-    """Whether nested graphs of the benchmark hold layers of the operation in a row."""
-    return benchmark == _CHAINS.get(operation, operation) and settings.get("stride", 1) == 1
+def is_chain_of(case: Mapping[str, Any], operation: str) -> bool:
+    """Whether a recorded case of nested graphs holds layers of the operation in a row."""
+    chained = _CHAINS.get(operation, operation)
+    return case["benchmark"] == chained and case["settings"].get("stride", 1) == 1
 
 
 def _legal(benchmark: str, settings: Mapping[str, Any], weights_limit: float = math.inf) -> bool:

@@ -250,12 +250,9 @@ class Solution:
     def undecided(self) -> frozenset[str]:
         """Pairs of which neither is known, because their chains do not tell or there are none."""
         asked = {pair_key(first, second) for first in PRODUCERS for second in FOLLOWERS}
-        known = {
-            test.pair
-            for test in self.tests
-            if test.verdict != POSSIBLY_FUSED and test.pair.partition("->")[2] not in self.merged
-        }
-        return frozenset(asked - known) | {pair_key(name, name) for name in self.merged}
+        known = {test.pair for test in self.tests if test.verdict != POSSIBLY_FUSED}
+        merged = {pair_key(first, name) for name in self.merged for first in (*PRODUCERS, name)}
+        return frozenset((asked - known) | merged)
 
 
 def _of_verdict(tests: Iterable[PairTest], verdict: str) -> frozenset[str]:

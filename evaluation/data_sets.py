@@ -231,13 +231,12 @@ def _points(
     file = platform_file(config, platform)
     described = load_platform(file)
     there = int(min(sets.get(ALIGNED, 0), sets.get(NOISY, 0)))
-    tabled = tabled_points(table), min(there, count), "those of the run's tables"
     # a black box tells nothing of a graph's layers, and replaying nothing that was not measured
-    if there >= count or described.black_box is not None or described.module == "replay":
-        return tabled
-    module = create(described.module, described.options)
-    if not module.simulated:
-        return tabled
+    hidden = described.black_box is not None or described.module == "replay"
+    wanted = there < count and not hidden
+    module = create(described.module, described.options) if wanted else None
+    if module is None or not module.simulated:
+        return tabled_points(table), min(there, count), "those of the run's tables"
     run = described.apply(load_config(config), file)
     sizes = read_sizes(unrolling).get(OPERATION, {})
     pool = int(SPARE * count)

@@ -43,16 +43,13 @@ def swish_elements(layer):
     return np.prod(layer.output_shape) if kind == "swish" else 0
 
 
-def follower_s(layer, free):
-    """What the second layer of a pair takes by the linear rule, if its operation is `free`."""
-    second = layer.name.startswith("follower") and layer.operation == free
-    return truth_s(features(make_executed([layer]))) if second else 0.0
-
-
-def chained_s(layer):
-    """What an addition in a chain of additions takes by the linear rule."""
-    chained = layer.name.startswith("kernel") and layer.operation == "add"
-    return truth_s(features(make_executed([layer]))) if chained else 0.0
+def linear_s(graph, name, operation):
+    """What a graph's layers of the operation, named so, take by the linear rule."""
+    return sum(
+        truth_s(features(make_executed([layer])))
+        for layer in graph.layers
+        if layer.name.startswith(name) and layer.operation == operation
+    )
 
 
 def measured(cases, noise=0.0, seed=0, host_s=0.0, free="", merged=1.0):
@@ -67,8 +64,8 @@ def measured(cases, noise=0.0, seed=0, host_s=0.0, free="", merged=1.0):
         graph = build(case.benchmark, case.settings)
         profile = module.parse(module.profile(module.compile(graph), 1, 0), graph)
         elsewhere_s = host_s * sum(map(swish_elements, graph.layers))
-        elsewhere_s -= sum(follower_s(layer, free) for layer in graph.layers)
-        elsewhere_s -= (1 - merged) * sum(map(chained_s, graph.layers))
+        elsewhere_s -= linear_s(graph, "follower", free)
+        elsewhere_s -= (1 - merged) * linear_s(graph, "kernel", "add")
         runs = (profile.time_s + elsewhere_s + ONCE_S) * (1 + noise * generator.standard_normal(20))
         samples = tuple(map(float, runs))
         profile = replace(profile, samples_s=samples, time_s=float(np.median(samples)))
@@ -218,8 +215,8 @@ def test_a_few_chains_decide_nothing():
     assert pair_test("convolution->add", np.zeros((0, 2))).chains == 0
 
 
-@pytest.mark.parametrize("free", ["", "max_pooling"])
-def test_pairs_tell_what_runs_together_and_graphs_are_grouped_so(tmp_path, free):
+def paired_cases():
+    """Nested graphs of as many samples as give chains of pairs."""
     generator = np.random.default_rng(5)
     samples = [
         make_case(
@@ -228,8 +225,12 @@ def test_pairs_tell_what_runs_together_and_graphs_are_grouped_so(tmp_path, free)
         )
         for extent, size in generator.integers(8, 32, (80, 2)).tolist()
     ]
-    cases = nested_cases(samples, (1, 4))
-    path = shard(tmp_path / "a.jsonl", cases, free=free)
+    return nested_cases(samples, (1, 4))
+
+
+@pytest.mark.parametrize("free", ["", "max_pooling"])
+def test_pairs_tell_what_runs_together_and_graphs_are_grouped_so(tmp_path, free):
+    path = shard(tmp_path / "a.jsonl", paired_cases(), free=free)
     readings = read_times([path], build)
     solution = solve(readings, rounds=2)
     verdicts = {test.pair: test.verdict for test in solution.tests}
@@ -245,15 +246,7 @@ def test_pairs_tell_what_runs_together_and_graphs_are_grouped_so(tmp_path, free)
 
 
 def test_chains_that_run_merged_are_not_read_and_pairs_tell_what_a_layer_costs(tmp_path):
-    generator = np.random.default_rng(5)
-    samples = [
-        make_case(
-            "convolution",
-            {"height": extent, "width": extent, "channels": 16, "filters": size, "kernel": 1},
-        )
-        for extent, size in generator.integers(8, 32, (80, 2)).tolist()
-    ]
-    cases = nested_cases(samples, (1, 4))
+    cases = paired_cases()
     solution = solve(read_times([shard(tmp_path / "a.jsonl", cases, merged=0.05)], build), 2)
     assert merged_with_their_kind(solution.tests) == {"add"}
     rows, _ = fill_tables(solution.plan, solution.refined, solution.undecided)
