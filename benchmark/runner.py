@@ -28,6 +28,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from benchmark.plan import BenchmarkCase, nests
 from benchmark.turns import Job, Row, first_line, measure_in_turns, row_of
 from hardware_modules.device_lock import device_lock
+from hardware_modules.time_limit import answers_in_time
 from strata.atomic import replacing
 from strata.errors import StrataError
 from strata.profile import Profile
@@ -107,7 +108,8 @@ class Worker:
     def _answer(self, limit_s: float) -> Any:
         """What the worker sends; None after the limit; a failure if it died."""
         try:
-            return self._pipe.recv() if self._pipe.poll(limit_s) else None
+            told = answers_in_time(self._process.pid or 0, limit_s, self._pipe.poll)
+            return self._pipe.recv() if told else None
         except (EOFError, ConnectionError):
             self._process.join()
             return ("failed", _death(self._process.exitcode))

@@ -1,6 +1,7 @@
 """A compiler in a process of its own, so that it can end, hang or print as it likes.
 
-A long-lived worker behind a pipe: one JSON line per request, one per answer, with a time limit.
+A long-lived worker behind a pipe: one JSON line per request, one per answer, with a time limit
+(`hardware_modules.time_limit`).
 """
 
 import json
@@ -9,11 +10,12 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from hardware_modules.time_limit import answers_in_time
 from hardware_modules.vendor_tools import own_words
 from strata.errors import UnsupportedLayer
 
@@ -78,13 +80,14 @@ class Worker:
 
     def _answer(self, exchange: Any, limit_s: float) -> dict[str, Any]:
         waiting = self._talk.submit(exchange)
+
+        def wait_for(seconds: float) -> bool:
+            return bool(wait([waiting], seconds).done)
+
         try:
-            line = waiting.result(limit_s)
-        except TimeoutError:
-            self.close()
-            raise UnsupportedLayer(
-                f"{self._who} took longer than {limit_s:g} s and was ended"
-            ) from None
+            if not answers_in_time(self._process.pid, limit_s, wait_for):
+                raise UnsupportedLayer(f"{self._who} took longer than {limit_s:g} s and was ended")
+            line = waiting.result()
         except BaseException:
             self.close()
             raise

@@ -1,0 +1,91 @@
+"""Limits of processes that compute, are held up, sleep or are gone."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from hardware_modules.time_limit import answers_in_time
+
+WORK = """
+import sys, time
+while time.process_time() < float(sys.argv[1]):
+    pass
+print("done", flush=True)
+time.sleep(60)
+"""
+IN_A_CHILD = "import subprocess, sys; subprocess.run([sys.executable, '-c', *sys.argv[1:]])"
+
+
+@contextmanager
+def running(*command):
+    """A Python process, and what tells whether it has printed within some seconds."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", *command], stdout=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        yield process, lambda seconds: bool(select.select([process.stdout], [], [], seconds)[0])
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+@contextmanager
+def held_up(process):
+    """Stopped for two thirds of the time, as if others had the processor."""
+    over = threading.Event()
+
+    def hold():
+        while not over.wait(0.02):
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(0.04)
+            process.send_signal(signal.SIGCONT)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_who_is_held_up_gets_the_time_it_needs_alone():
+    with running(WORK, "0.8") as (process, wait), held_up(process):
+        begin = time.monotonic()
+        assert answers_in_time(process.pid, 1.4, wait)
+        assert time.monotonic() - begin > 1.4
+
+
+def test_who_works_for_longer_is_out_of_time():
+    with running(WORK, "60") as (process, wait):
+        assert not answers_in_time(process.pid, 0.6, wait)
+
+
+def test_a_child_works_for_its_parent():
+    with running(IN_A_CHILD, WORK, "60") as (process, wait):
+        begin = time.monotonic()
+        assert not answers_in_time(process.pid, 2.0, wait)
+        assert time.monotonic() - begin >= 2.0
+
+
+@pytest.mark.parametrize("limit_s", [0.3, 1.5])
+def test_who_sleeps_is_out_of_time_by_the_clock(limit_s):
+    with running("import time; time.sleep(60)") as (process, wait):
+        begin = time.monotonic()
+        assert not answers_in_time(process.pid, limit_s, wait)
+        assert limit_s <= time.monotonic() - begin < limit_s + 2
+
+
+def test_who_is_gone_is_asked_for_what_it_left():
+    with running("print('done')") as (process, wait):
+        process.wait()
+        assert answers_in_time(process.pid, 1.0, wait)
+    assert not answers_in_time(process.pid, 0.1, lambda seconds: False)
