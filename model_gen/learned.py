@@ -42,8 +42,12 @@ _KERNEL_WEIGHT = 0.3
 # where an allocator puts them.
 _CHAINS = ["chain_before", "chain_after"]
 _FEWEST_GRAPHS = 10
-# The paper's features are a layer's parameters and work; alignments are ours.
-_PAPER_FEATURES = tuple(name for name in OWN_FEATURES if not name.endswith("_alignment"))
+# The paper's features are a layer's sizes, window and work; how sizes align and where windows end
+# is ours.
+_OURS = {"uneven_padding", "unread"}
+_PAPER_FEATURES = tuple(
+    name for name in OWN_FEATURES if name not in _OURS and not name.endswith("_alignment")
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,18 +102,19 @@ def _fit(
 ) -> _Found:
     """The engine of (rows, len(FEATURES)) and seconds (rows,).
 
-    It begins near the roofline: scales of 1, half of a short time as start, a hundredth of it
-    per tile, and a tenth of a usual one per term of blocks. A term that no row has gets 0.
+    It begins near the roofline: scales of 1 (a tenth for what is padded), half of a short time as
+    start, a hundredth of it per tile, and a tenth of a usual one per term of blocks. A term that no
+    row has gets 0.
     """
     terms = overlap_terms(matrix, refined, blocking)
     told = terms.max(axis=0) > 0
-    tiles, blocks = len(refined.unrolling), terms.shape[1] - 6 - len(refined.unrolling)
+    tiles, blocks = len(refined.unrolling), terms.shape[1] - 7 - len(refined.unrolling)
     # of all but a few: one time that is far too short must not take the start with it
     shortest = np.quantile(measured, _SHORTEST)
-    usual = np.maximum(terms[:, 1 + tiles : 1 + tiles + blocks].mean(axis=0), SHORTEST_S)
+    usual = np.maximum(terms[:, 2 + tiles : 2 + tiles + blocks].mean(axis=0), SHORTEST_S)
     first = np.concatenate(
         [
-            [shortest / 2],
+            [shortest / 2, 0.1],
             np.full(tiles, shortest / 100),
             0.1 * np.median(measured) / usual,
             [1.0, 0.1, 1.0, 1.0, 1.0],
@@ -142,10 +143,10 @@ def _fit(
         f_scale=_USUAL_ERROR,
         max_nfev=_STEPS,
     )
-    start, *others = coefficients(found.x).tolist()
+    start, padded, *others = coefficients(found.x).tolist()
     compute, absorbed, read, made, weights_moved = others[tiles + blocks :]
     starts, of_blocks = tuple(others[:tiles]), tuple(others[tiles : tiles + blocks])
     scales = compute, absorbed, read, made, weights_moved
     p = float(1 + np.exp(found.x[-1]))
-    base = Overlap(refined, start, starts, *scales, p, blocking, of_blocks)
+    base = Overlap(refined, start, starts, *scales, p, blocking, of_blocks, padded)
     return _Found(base, float(found.cost))

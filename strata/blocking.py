@@ -124,16 +124,16 @@ def block_terms(matrix: np.ndarray, blocking: Blocking) -> np.ndarray:
     its chip or from afar, and all that it reads from afar; elements added up over parts of the
     channels; elements copied to where rows may start; weights read by all stages; cycles per pixel
     of blocks, passes over pixels and over rows; MACs where the engine cannot do the layer. Then how
-    it is cut, zeros where it is not. From afar come a network's inputs and what is larger than a
-    tile may be; that others leave no room on the chip is not seen.
+    it is cut, zeros where it is not. From afar come a network's inputs and what finds no room on
+    the chip (`_fits`); that others leave less of it is not seen.
     """
     sizes = matrix[:, _COLUMNS].astype(int).tolist()
     rows = [_layer_terms(blocking, *each) for each in sizes]
-    terms = np.array(rows, dtype=np.float64).reshape(-1, len(BLOCK_NAMES))
+    *columns, fits = np.array(rows, dtype=np.float64).reshape(-1, 1 + len(BLOCK_NAMES)).T
+    terms = np.column_stack(columns)
     names = "macs", "weight_elements", "reads_input", "batch"
     macs, weights, reads_input, batch = (matrix[:, FEATURES.index(name)] for name in names)
-    input_bytes = np.array([_input_bytes(blocking, *each) for each in sizes])
-    far = (input_bytes > blocking.tile_bytes) | (reads_input > 0)
+    far = (fits == 0) | (reads_input > 0)
     factors = {
         "first_bytes": ~far,
         "far_first_bytes": far,
@@ -147,11 +147,6 @@ def block_terms(matrix: np.ndarray, blocking: Blocking) -> np.ndarray:
     for name in {*START_TERMS, *ENGINE_TERMS} - {"unblocked_macs"}:
         terms[:, BLOCK_NAMES.index(name)] *= np.maximum(batch, 1)
     return terms
-
-
-def _input_bytes(blocking: Blocking, height: int, width: int, channels: int, *_: int) -> int:
-    """Bytes of a layer's input, its rows padded."""
-    return channels * height * _row_bytes(width, blocking)
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +307,8 @@ def _layer_terms(
     groups: int,
 ) -> tuple[float, ...]:
     """A row of `block_terms`, with 1 in the place of weights and MACs, and as if its input lay both
-    near and far."""
+    near and far; then whether it may lie near."""
+    input_bytes = channels * height * _row_bytes(width, blocking)
     groups = max(groups, 1)
     channels, filters = max(channels // groups, 1), max(filters // groups, 1)
     rows = _axis(height, output_height, kernel_height, stride)
@@ -322,7 +318,8 @@ def _layer_terms(
     known = small and dilation == 1 and stride == stride_width and min(height, width, stride) > 0
     tiling = _tiling(blocking, rows, columns, channels, filters) if known else None
     if tiling is None:
-        return tuple(float(name == "unblocked_macs") for name in BLOCK_NAMES)
+        cut = tuple(float(name == "unblocked_macs") for name in BLOCK_NAMES)
+        return *cut, float(input_bytes <= blocking.tile_bytes)
     parts, total = tiling.parts, dict.fromkeys(BLOCK_NAMES, 0.0)
     for stage in tiling.stages:
         pixels, passes = stage.made_rows * stage.made_columns, stage.block.passes
@@ -344,7 +341,18 @@ def _layer_terms(
             total[name] += groups * stage.count * value
     chosen = tiling.stages[0].block.channels, parts, *tiling.cut
     total.update(zip(CUT_NAMES, map(float, chosen), strict=True))
-    return tuple(total.values())
+    return *total.values(), float(_fits(blocking, input_bytes, filters, tiling))
+
+
+def _fits(blocking: Blocking, input_bytes: int, filters: int, tiling: "_Tiling") -> bool:
+    """Whether the chip, which holds two of the largest tiles, holds a layer's input with a tile of
+    its output, and with the sum of the parts before where channels are cut."""
+    tile_bytes = max(
+        stage.made_rows * _row_bytes(stage.made_columns, blocking) * filters
+        for stage in tiling.stages
+    )
+    held = tile_bytes * (2 if tiling.parts > 1 else 1)
+    return input_bytes <= blocking.tile_bytes and input_bytes + held <= 2 * blocking.tile_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,32 @@ def _window(layer: Layer) -> tuple[int, int, int, int, int]:
     return 1, 1, 1, 1, 1
 
 
+def _window_ends(layer: Layer) -> tuple[int, int]:
+    """How far the padding before and after a layer's window differs, and inputs at the end that no
+    window reaches, the most of both axes each; zeros where it has no window.
+
+    Sizes alone do not tell them: an engine that pads both sides alike runs one layer as it is and
+    needs a padded copy of another.
+    """
+    match layer.parameters:
+        case (
+            op.Convolution(padding=padding)
+            | op.TransposedConvolution(padding=padding)
+            | op.Pooling(padding=padding)
+        ):
+            before, after = np.array(padding).reshape(2, 2)
+        case _:
+            return 0, 0
+    uneven = int(np.abs(after - before).max())
+    if isinstance(layer.parameters, op.TransposedConvolution):
+        return uneven, 0
+    window = np.array(_window(layer))
+    kernel, stride, dilation = window[:2], window[2:4], window[4]
+    read = (np.array(layer.output_shape[2:]) - 1) * stride + (kernel - 1) * dilation + 1
+    unread = np.array(layer.input_shapes[0][2:]) + before - read
+    return uneven, int(unread.max().clip(0))
+
+
 def alignment(size: int) -> int:
     """The largest power of two, up to 64, that divides a size: machines work in blocks, and a
     threshold on the size itself cannot ask whether it fills them. 0 for 0.
@@ -201,6 +227,7 @@ def features(executed: ExecutedLayer) -> dict[str, float]:
     _, filters, out_height, out_width = geometry(root.output_shape)
     kernel_h, kernel_w, stride_h, stride_w, dilation = _window(root)
     window_kind, absorbed_kernel, absorbed_stride = absorbed_window(executed)
+    uneven_padding, unread = _window_ends(root)
     return {
         "batch": batch,
         "height": height,
@@ -214,6 +241,8 @@ def features(executed: ExecutedLayer) -> dict[str, float]:
         "stride_height": stride_h,
         "stride_width": stride_w,
         "dilation": dilation,
+        "uneven_padding": uneven_padding,
+        "unread": unread,
         "groups": _groups(root),
         "inputs": len(root.inputs),
         "rank": len(inputs[0]),
@@ -252,6 +281,8 @@ OWN_FEATURES: tuple[str, ...] = (
     "stride_height",
     "stride_width",
     "dilation",
+    "uneven_padding",
+    "unread",
     "groups",
     "inputs",
     "rank",

@@ -229,12 +229,16 @@ class MixedAnnette(_LayerModel):
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """An engine that computes while data move: T = t0 + sum_i t_i tiles_i + (C^p + M^p)^(1/p).
+    """An engine that computes while data move.
+
+    T = t0 + t_pad + sum_i t_i tiles_i + (C^p + M^p)^(1/p)
 
     C are the root's operations over P u_eff, and those of absorbed layers, which another engine may
     do; M the input, output and weight elements over B, each at a rate of its own. `overlap` is p:
     1 where one waits for the other, towards the roofline's maximum as it grows. Every tile of an
-    unrolled dimension (equation 4) takes a start of its own. Starts in seconds; scales at least 0.
+    unrolled dimension (equation 4) takes a start of its own, and t_pad are the input elements of
+    layers that are padded unevenly, copied before anything else. Starts in seconds; scales at least
+    0.
     Where a compiler cuts layers for an engine of blocks (`blocking`), `blocking_s` are seconds per
     unit of its terms: those of START_TERMS are starts, the others belong to C.
     """
@@ -250,6 +254,7 @@ class Overlap:
     overlap: float
     blocking: Blocking | None = None
     blocking_s: tuple[float, ...] = ()
+    padded_scale: float = 0.0
 
     def __post_init__(self) -> None:
         values = self.coefficients
@@ -277,7 +282,7 @@ class Overlap:
         engine = (self.compute_scale, self.absorbed_scale)
         moved = (self.input_scale, self.output_scale, self.weight_scale)
         starts, blocks = self.blocking_s[: len(START_TERMS)], self.blocking_s[len(START_TERMS) :]
-        return (self.start_s, *self.tile_s, *starts, *blocks, *engine, *moved)
+        return (self.start_s, self.padded_scale, *self.tile_s, *starts, *blocks, *engine, *moved)
 
     def parts(
         self, matrix: np.ndarray, blocks: np.ndarray | None = None
@@ -311,7 +316,8 @@ def overlap_terms(
     blocking: Blocking | None = None,
     blocks: np.ndarray | None = None,
 ) -> np.ndarray:
-    """(rows, 6 + dimensions): 1, tiles; seconds of compute, absorbed, input, output, weights.
+    """(rows, 7 + dimensions): 1, seconds of an input that is padded unevenly, tiles; seconds of
+    compute, absorbed, input, output, weights.
 
     With `blocking`, after the tiles also its START_TERMS and ENGINE_TERMS, of `blocks` if given.
     """
@@ -327,7 +333,11 @@ def overlap_terms(
     if blocking and blocks is None:
         blocks = block_terms(matrix, blocking)
     cut = [] if blocks is None else [blocks[:, : len(_block_names(blocking))]]
-    return np.column_stack([np.ones(len(matrix)), steps, *cut, compute_s, absorbed_s, moved_s])
+    (uneven,) = _select(matrix, ("uneven_padding",)).T
+    padded_s = np.where(uneven > 0, moved_s[:, 0], 0.0)
+    return np.column_stack(
+        [np.ones(len(matrix)), padded_s, steps, *cut, compute_s, absorbed_s, moved_s]
+    )
 
 
 def split_terms(

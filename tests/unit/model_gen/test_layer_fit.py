@@ -165,13 +165,15 @@ def test_starts_rates_and_overlap_of_an_engine_come_back(p):
     for name in ("channels", "ops", "input_elements", "output_elements", "weight_elements"):
         values[name] = np.round(10 ** draw.uniform(3, 7, len(values)))
     values["channels"] = draw.integers(1, 400, len(values)).astype(float)
+    values["uneven_padding"] = draw.integers(0, 2, len(values)).astype(float)
     refined = Refined(Roofline(1e12, 1e10, 1e-6), (Unrolling("channels", 16, 0.0),))
-    truth = Overlap(refined, 5e-6, (2e-7,), 1.5, 0.0, 0.5, 2.0, 0.7, p)
+    truth = Overlap(refined, 5e-6, (2e-7,), 1.5, 0.0, 0.5, 2.0, 0.7, p, padded_scale=3.0)
     times = truth.time_s(table_matrix(values))
     found = fit_overlap(values.assign(time_s=times), refined, np.ones(len(values)))
     assert found.time_s(table_matrix(values)) == pytest.approx(times, rel=1e-3)
     assert found.start_s == pytest.approx(5e-6, rel=0.02)
     assert found.tile_s == pytest.approx((2e-7,), rel=0.02)
+    assert found.padded_scale == pytest.approx(3.0, rel=0.02)
     assert found.overlap == pytest.approx(p, rel=0.1)
 
 

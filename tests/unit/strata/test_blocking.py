@@ -97,6 +97,17 @@ def test_inputs_come_from_afar_where_they_are_the_networks_or_too_large():
     assert terms((17, 17), 723, 64, (17, 17), 1)["far_bytes"] > 0
 
 
+def test_parts_of_the_channels_leave_less_room_for_the_input():
+    """Fourteen rows of 14 values, padded to 32 bytes. The output of 1,024 filters takes 458,752 of
+    1,179,648 bytes, twice where parts are added up: YOLOv2's head is read from DDR in the
+    compiler's plan. Without parts 1,024 channels find room."""
+    assert terms((14, 14), 1024, 1024, (14, 14), 3)["channel_parts"] > 1
+    assert terms((14, 14), 1024, 1024, (14, 14), 3)["far_bytes"] > 0
+    assert terms((14, 14), 1024, 512, (14, 14), 3)["far_bytes"] == 0
+    assert terms((14, 14), 1024, 1024, (14, 14), 1)["channel_parts"] == 1
+    assert terms((14, 14), 1024, 1024, (14, 14), 1)["far_bytes"] == 0
+
+
 def test_parts_of_the_channels_are_added_up_and_strips_read_all_weights():
     parts = terms((1, 1), 3680, 460, (1, 1), 1)
     assert parts["summed_elements"] == 2 * 460

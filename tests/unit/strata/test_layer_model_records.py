@@ -48,7 +48,7 @@ def engine(
     refined: Refined = REFINED, *, start_s=0.0, tile_s=0.0, overlap=1.0, **scales: float
 ) -> Overlap:
     """An engine with the scales given and 0 for all others."""
-    names = ("compute", "absorbed", "input", "output", "weight")
+    names = ("compute", "absorbed", "input", "output", "weight", "padded")
     given = {f"{name}_scale": scales.get(name, 0.0) for name in names}
     tiles = (tile_s,) * len(refined.unrolling)
     return Overlap(refined, start_s, tiles, **given, overlap=overlap)
@@ -99,6 +99,13 @@ def test_data_move_at_rates_of_their_own():
     # 1e6 elements in at 1e10 a second, 1e5 out at half of it, 2e5 weights at a ninth
     layer = rows({"input_elements": 1e6, "output_elements": 1e5, "weight_elements": 2e5})
     assert base.time_s(layer) == pytest.approx([1e-4 + 2e-5 + 9 * 2e-5])
+
+
+def test_an_input_that_is_padded_unevenly_is_copied_first():
+    # 1e6 elements at a third of 1e10 a second, then as without
+    base = engine(input=1.0, padded=3.0)
+    even, uneven = rows(*({"input_elements": 1e6, "uneven_padding": each} for each in (0, 2)))
+    assert base.time_s(np.array([even, uneven])) == pytest.approx([1e-4, 4e-4])
 
 
 @pytest.mark.parametrize(("p", "expected_s"), [(1, 7e-4), (2, 5e-4), (64, 4e-4)])
