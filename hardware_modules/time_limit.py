@@ -7,6 +7,7 @@ not held up by others, but hangs or waits for a device, and the clock counts.
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import psutil
 
@@ -17,19 +18,22 @@ _LEAST_SHARE = 1 / 8
 
 def _processor_s(process: psutil.Process) -> float:
     """Seconds of a processor that the process and its children took, those that ended included."""
-    try:
-        family = [process, *process.children(recursive=True)]
-        return sum(sum(each.cpu_times()[:4]) for each in family)
-    except psutil.Error:  # one ended meanwhile: whoever waits is about to see it
-        return 0.0
+    family = [process]
+    with suppress(psutil.Error):
+        family += process.children(recursive=True)
+    total_s = 0.0
+    for each in family:
+        with suppress(psutil.Error):  # it ended meanwhile: its parent will count it
+            total_s += sum(each.cpu_times()[:4])
+    return total_s
 
 
 def answers_in_time(process_id: int, limit_s: float, wait: Callable[[float], bool]) -> bool:
     """Whether `wait`, given seconds to wait at most, was true before the process had its time.
 
-    Half of `limit_s` goes by the clock alone: what answers soon is not looked at. The other half is
-    over when it has passed on the clock and the process took as much of the processor meanwhile, or
-    less than an eighth of what passed.
+    Half of `limit_s` goes by the clock alone: what answers soon is not looked at. From then on it
+    is looked at every second, which counts as what the process took of the processor, up to the
+    whole, or as a whole one if that is less than an eighth.
     """
     half_s = limit_s / 2
     if wait(half_s):
@@ -38,11 +42,12 @@ def answers_in_time(process_id: int, limit_s: float, wait: Callable[[float], boo
         process = psutil.Process(process_id)
     except psutil.NoSuchProcess:
         return wait(half_s)
-    begin, before_s = time.monotonic(), _processor_s(process)
-    passed_s = 0.0
-    while True:
-        if wait(max(half_s - passed_s, min(half_s, _CHECK_S))):
+    used_s, then, before_s = 0.0, time.monotonic(), _processor_s(process)
+    while used_s < half_s:
+        if wait(min(half_s - used_s, _CHECK_S)):
             return True
-        passed_s, worked_s = time.monotonic() - begin, _processor_s(process) - before_s
-        if passed_s >= half_s and not passed_s * _LEAST_SHARE <= worked_s < half_s:
-            return False
+        now, after_s = time.monotonic(), _processor_s(process)
+        passed_s, worked_s = now - then, after_s - before_s
+        used_s += min(worked_s, passed_s) if worked_s >= passed_s * _LEAST_SHARE else passed_s
+        then, before_s = now, after_s
+    return False

@@ -345,13 +345,14 @@ def _layer_terms(
 
 
 def _fits(blocking: Blocking, input_bytes: int, filters: int, tiling: "_Tiling") -> bool:
-    """Whether the chip, which holds two of the largest tiles, holds a layer's input with a tile of
-    its output, and with the sum of the parts before where channels are cut."""
+    """Whether the chip, which holds two of the largest tiles, holds a layer's input beside a tile of
+    its output, and, of a third part of the channels on, the sum of those before. With two parts the
+    first may leave the chip instead of the input: compilers do either."""
     tile_bytes = max(
         stage.made_rows * _row_bytes(stage.made_columns, blocking) * filters
         for stage in tiling.stages
     )
-    held = tile_bytes * (2 if tiling.parts > 1 else 1)
+    held = tile_bytes * (2 if tiling.parts > 2 else 1)
     return input_bytes <= blocking.tile_bytes and input_bytes + held <= 2 * blocking.tile_bytes
 
 

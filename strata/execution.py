@@ -136,30 +136,34 @@ def _window(layer: Layer) -> tuple[int, int, int, int, int]:
     return 1, 1, 1, 1, 1
 
 
-def _window_ends(layer: Layer) -> tuple[int, int]:
-    """How far the padding before and after a layer's window differs, and inputs at the end that no
+def _window_ends(executed: ExecutedLayer) -> tuple[int, int]:
+    """How far the padding before and after the root's window differs, and inputs at the end that no
     window reaches, the most of both axes each; zeros where it has no window.
 
-    Sizes alone do not tell them: an engine that pads both sides alike runs one layer as it is and
-    needs a padded copy of another.
+    An absorbed padding of what the root reads counts as its own. Sizes alone do not tell them: an
+    engine that pads both sides alike runs one layer as it is and needs a padded copy of another.
     """
-    match layer.parameters:
-        case (
-            op.Convolution(padding=padding)
-            | op.TransposedConvolution(padding=padding)
-            | op.Pooling(padding=padding)
-        ):
-            before, after = np.array(padding).reshape(2, 2)
+    root = executed.root
+    match root.parameters:
+        case op.Convolution(dilation=dilation):
+            pass
+        case op.TransposedConvolution() | op.Pooling():
+            dilation = (1, 1)
         case _:
             return 0, 0
+    before, after = np.array(root.parameters.padding).reshape(2, 2)
+    size = np.array(root.input_shapes[0][2:])
+    for layer in executed.absorbed:
+        if isinstance(layer.parameters, op.Pad) and layer.name == root.inputs[0]:
+            before = before + layer.parameters.before[2:]
+            after = after + layer.parameters.after[2:]
+            size = np.array(layer.input_shapes[0][2:])
     uneven = int(np.abs(after - before).max())
-    if isinstance(layer.parameters, op.TransposedConvolution):
+    if isinstance(root.parameters, op.TransposedConvolution):
         return uneven, 0
-    window = np.array(_window(layer))
-    kernel, stride, dilation = window[:2], window[2:4], window[4]
-    read = (np.array(layer.output_shape[2:]) - 1) * stride + (kernel - 1) * dilation + 1
-    unread = np.array(layer.input_shapes[0][2:]) + before - read
-    return uneven, int(unread.max().clip(0))
+    kernel, stride = np.array(root.parameters.kernel), np.array(root.parameters.stride)
+    reach = (np.array(root.output_shape[2:]) - 1) * stride + (kernel - 1) * dilation + 1
+    return uneven, int((size + before - reach).max().clip(0))
 
 
 def alignment(size: int) -> int:
@@ -227,7 +231,7 @@ def features(executed: ExecutedLayer) -> dict[str, float]:
     _, filters, out_height, out_width = geometry(root.output_shape)
     kernel_h, kernel_w, stride_h, stride_w, dilation = _window(root)
     window_kind, absorbed_kernel, absorbed_stride = absorbed_window(executed)
-    uneven_padding, unread = _window_ends(root)
+    uneven_padding, unread = _window_ends(executed)
     return {
         "batch": batch,
         "height": height,

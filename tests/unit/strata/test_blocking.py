@@ -99,13 +99,16 @@ def test_inputs_come_from_afar_where_they_are_the_networks_or_too_large():
 
 def test_parts_of_the_channels_leave_less_room_for_the_input():
     """Fourteen rows of 14 values, padded to 32 bytes. The output of 1,024 filters takes 458,752 of
-    1,179,648 bytes, twice where parts are added up: YOLOv2's head is read from DDR in the
-    compiler's plan. Without parts 1,024 channels find room."""
-    assert terms((14, 14), 1024, 1024, (14, 14), 3)["channel_parts"] > 1
-    assert terms((14, 14), 1024, 1024, (14, 14), 3)["far_bytes"] > 0
-    assert terms((14, 14), 1024, 512, (14, 14), 3)["far_bytes"] == 0
-    assert terms((14, 14), 1024, 1024, (14, 14), 1)["channel_parts"] == 1
-    assert terms((14, 14), 1024, 1024, (14, 14), 1)["far_bytes"] == 0
+    1,179,648 bytes, twice where a third part is added to the sum of two: YOLOv2's head is read
+    from DDR in the compiler's plan. With half of the filters, or fewer parts, there is room."""
+    head = terms((14, 14), 1024, 1024, (14, 14), 3)
+    assert (head["channel_parts"], head["far_bytes"] > 0) == (3, True)
+    half = terms((14, 14), 1024, 512, (14, 14), 3)
+    assert (half["channel_parts"], half["far_bytes"]) == (3, 0)
+    two = terms((13, 13), 480, 1264, (13, 13), 3)
+    assert (two["channel_parts"], two["far_bytes"]) == (2, 0)
+    one = terms((14, 14), 1024, 1024, (14, 14), 1)
+    assert (one["channel_parts"], one["far_bytes"]) == (1, 0)
 
 
 def test_parts_of_the_channels_are_added_up_and_strips_read_all_weights():
