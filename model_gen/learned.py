@@ -42,6 +42,9 @@ _KERNEL_WEIGHT = 0.3
 # where an allocator puts them.
 _CHAINS = ["chain_before", "chain_after"]
 _FEWEST_GRAPHS = 10
+# Long layers make a network's total but are few, and trees that err by shares of a layer leave them
+# to what shorter ones taught.
+_LENGTH_POWER = 0.25
 # The paper's features are a layer's sizes, window and work; how sizes align and where windows end
 # is ours.
 _OURS = {"uneven_padding", "unread"}
@@ -154,6 +157,8 @@ def _mixed(
     matrix, names = table_matrix(rows), mixed_names(base)
     base_s, columns = base_and_columns(matrix, base, names)
     target = np.log(table_times(rows) / base_s)
+    if settings.learner == "boosting_long":
+        weights = weights * (base_s / np.median(base_s)) ** _LENGTH_POWER
     found = fit_columns(columns, names, target, seed, settings, weights)
     return Mixed(base, peaks.ceiling, found.forest, found.feature_names)
 

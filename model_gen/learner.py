@@ -7,6 +7,7 @@ Learner = Literal[
     "forest",
     "boosting",
     "boosting_absolute",
+    "boosting_long",
     "boosting_coarse",
     "boosting_clipped",
     "boosting_monotone",

@@ -41,6 +41,7 @@ LEARNERS: tuple[Learner, ...] = get_args(Learner)
 CANDIDATES: tuple[Learner, ...] = (
     "boosting",
     "boosting_absolute",
+    "boosting_long",
     "boosting_coarse",
     "boosting_clipped",
 )
@@ -55,8 +56,9 @@ class ForestSettings:
 
     Of a forest: trees, fewest rows in a leaf, share of features tried per split. Boosting has
     sizes of its own and takes the fewest rows in a leaf only; it minimises squares, or absolute
-    errors (of which a few layers that a compiler serves otherwise spoil less), these also with
-    fewer and smaller trees whose leaves are well filled whatever is set ("coarse"), squares of what
+    errors (of which a few layers that a compiler serves otherwise spoil less), these also where a
+    mixed model weighs long layers more ("long"), or with fewer and smaller trees whose leaves are
+    well filled whatever is set ("coarse"), squares of what
     is clipped at a factor of two from the base, or squares under monotone constraints. "best"
     takes, of a layer type, the one of CANDIDATES with the smallest error on held-out cases
     (`model_gen.layer_fit`), elsewhere the first of them.
@@ -166,7 +168,7 @@ def make_regressor(
             random_state=seed,
         )
     coarse, monotone = settings.learner == "boosting_coarse", "monotone" in settings.learner
-    absolute = coarse or settings.learner == "boosting_absolute"
+    absolute = coarse or settings.learner in ("boosting_absolute", "boosting_long")
     return HistGradientBoostingRegressor(
         loss="absolute_error" if absolute else "squared_error",
         max_iter=_COARSE_TREES if coarse else _BOOSTED_TREES,

@@ -345,9 +345,9 @@ def _layer_terms(
 
 
 def _fits(blocking: Blocking, input_bytes: int, filters: int, tiling: "_Tiling") -> bool:
-    """Whether the chip, which holds two of the largest tiles, holds a layer's input beside a tile of
-    its output, and, of a third part of the channels on, the sum of those before. With two parts the
-    first may leave the chip instead of the input: compilers do either."""
+    """Whether the chip, which holds two of the largest tiles, holds a layer's input beside a tile
+    of its output, and, of a third part of the channels on, the sum of those before. With two parts
+    the first may leave the chip instead of the input: compilers do either."""
     tile_bytes = max(
         stage.made_rows * _row_bytes(stage.made_columns, blocking) * filters
         for stage in tiling.stages

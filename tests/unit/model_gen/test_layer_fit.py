@@ -363,6 +363,19 @@ def test_a_few_odd_layers_move_no_leaf_of_coarse_trees():
     assert largest["boosting_coarse"] < 0.1
 
 
+@pytest.mark.parametrize(("learner", "factor"), [("boosting_absolute", 1), ("boosting_long", 2)])
+def test_of_what_trees_cannot_tell_apart_long_layers_may_count_more(learner, factor):
+    """Forty short layers run as their operations say, twenty long ones take twice as long, and
+    leaves of forty rows tell nobody apart: the middle is that of most layers, or of most time."""
+    x = np.concatenate([np.linspace(1, 50, 40), np.linspace(1e3, 5e4, 20)])
+    values = table(rows=60).assign(channels=1.0, ops=x * 1e7, bytes=1.0)
+    values["time_s"] = x * 1e-4 * np.repeat([1, 2], [40, 20])
+    settings = ForestSettings(learner=learner, minimum_leaf=40)
+    mixed = fit_models(values, (), 0, settings, ("mixed",), None).models["mixed"]
+    times = mixed.time_s(matrix(values))
+    assert times[40:] == pytest.approx(x[40:] * 1e-4 * factor, rel=0.1)
+
+
 def test_as_good_is_within_one_standard_error_of_cases():
     """Two rows a case: case sums of what is beyond the mean are what an error is made of."""
     cases = np.repeat(["a", "b", "c", "d"], 2)
