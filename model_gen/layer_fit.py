@@ -10,6 +10,7 @@ from sklearn.model_selection import GroupKFold
 
 from model_gen.interval_fit import LayerErrors, layer_errors
 from model_gen.learned import Fitted, fit_models
+from model_gen.learner import Learner
 from model_gen.statistical import (
     CANDIDATES,
     DEFAULT_FOREST,
@@ -30,6 +31,8 @@ _FOLDS_OF_LARGE, _FOLDS_OF_LARGEST = 3, 2
 _MOST_CHOSEN = 12_000
 # Rows up to which coarse trees are tried: more rows bear fine ones.
 _FEW = 1_000
+# The second is the first with other weights: not tried where the first loses to squares.
+_WITH_AND_WITHOUT_LENGTHS: tuple[Learner, Learner] = ("boosting_absolute", "boosting_long")
 # Mean error of held-out layers below which another learner is not tried.
 _GOOD_ENOUGH = 0.02
 
@@ -149,6 +152,7 @@ def _validated(
     few = len(table) <= _FEW
     learners = [each for each in CANDIDATES if few or each != "boosting_coarse"]
     first, *others = (replace(settings, learner=learner) for learner in learners)
+    absolute, long = (replace(settings, learner=each) for each in _WITH_AND_WITHOUT_LENGTHS)
     folds, predicted = _cross_validate(table, dimensions, seed, first, beside)
     measured_s = table_times(table)
 
@@ -159,10 +163,16 @@ def _validated(
     if not known or np.nanmean(errors(predicted[Mixed.kind])) < _GOOD_ENOUGH:
         return folds, predicted, first
     tried = {first: predicted[Mixed.kind]}
+
+    def mean_error(each: ForestSettings) -> float:
+        return float(np.nanmean(errors(tried[each])))
+
     for other in others:
+        if other == long and mean_error(absolute) > mean_error(first):
+            continue
         _, found = _cross_validate(table, dimensions, seed, other, beside, (Mixed.kind,))
         tried[other] = found[Mixed.kind]
-    best = min(tried, key=lambda each: float(np.nanmean(errors(tried[each]))))
+    best = min(tried, key=mean_error)
     cases = table["case_id"].to_numpy()
     chosen = next(
         each

@@ -72,13 +72,13 @@ def test_who_works_for_longer_is_out_of_time():
 
 
 def test_who_hangs_after_some_work_is_out_of_time_by_the_clock():
-    with running(WORK, "1.2", "") as (process, wait):
+    with running(WORK, "0.6", "") as (process, wait):
         begin = time.monotonic()
-        assert not answers_in_time(process.pid, 2.0, wait)
-        assert time.monotonic() - begin < 4
+        assert not answers_in_time(process.pid, 1.0, wait)
+        assert time.monotonic() - begin < 3
 
 
-@pytest.mark.parametrize("limit_s", [0.3, 1.5])
+@pytest.mark.parametrize("limit_s", [0.3, 0.9])
 def test_who_sleeps_is_out_of_time_by_the_clock(limit_s):
     with running("import time; time.sleep(60)") as (process, wait):
         begin = time.monotonic()
