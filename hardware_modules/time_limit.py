@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import psutil
 
+_UNWATCHED = 0.1
 _CHECK_S = 1.0
 # Of a machine with less to give than this share of a processor nothing can be expected.
 _LEAST_SHARE = 1 / 8
@@ -31,20 +32,20 @@ def _processor_s(process: psutil.Process) -> float:
 def answers_in_time(process_id: int, limit_s: float, wait: Callable[[float], bool]) -> bool:
     """Whether `wait`, given seconds to wait at most, was true before the process had its time.
 
-    Half of `limit_s` goes by the clock alone: what answers soon is not looked at. From then on it
-    is looked at every second, which counts as what the process took of the processor, up to the
+    A tenth of `limit_s` goes by the clock alone: what answers soon is not looked at. From then on
+    it is looked at every second, which counts as what the process took of the processor, up to the
     whole, or as a whole one if that is less than an eighth.
     """
-    half_s = limit_s / 2
-    if wait(half_s):
+    unwatched_s = limit_s * _UNWATCHED
+    if wait(unwatched_s):
         return True
     try:
         process = psutil.Process(process_id)
     except psutil.NoSuchProcess:
-        return wait(half_s)
+        return wait(limit_s - unwatched_s)
     used_s, then, before_s = 0.0, time.monotonic(), _processor_s(process)
-    while used_s < half_s:
-        if wait(min(half_s - used_s, _CHECK_S)):
+    while used_s < limit_s - unwatched_s:
+        if wait(min(limit_s - unwatched_s - used_s, _CHECK_S)):
             return True
         now, after_s = time.monotonic(), _processor_s(process)
         passed_s, worked_s = now - then, after_s - before_s
