@@ -37,15 +37,16 @@ def answers_in_time(process_id: int, limit_s: float, wait: Callable[[float], boo
     whole, or as a whole one if that is less than an eighth.
     """
     unwatched_s = limit_s * _UNWATCHED
+    watched_s = limit_s - unwatched_s
     if wait(unwatched_s):
         return True
     try:
         process = psutil.Process(process_id)
     except psutil.NoSuchProcess:
-        return wait(limit_s - unwatched_s)
+        return wait(watched_s)
     used_s, then, before_s = 0.0, time.monotonic(), _processor_s(process)
-    while used_s < limit_s - unwatched_s:
-        if wait(min(limit_s - unwatched_s - used_s, _CHECK_S)):
+    while used_s < watched_s:
+        if wait(min(watched_s - used_s, _CHECK_S)):
             return True
         now, after_s = time.monotonic(), _processor_s(process)
         passed_s, worked_s = now - then, after_s - before_s

@@ -10,7 +10,6 @@ from sklearn.model_selection import GroupKFold
 
 from model_gen.interval_fit import LayerErrors, layer_errors
 from model_gen.learned import Fitted, fit_models
-from model_gen.learner import Learner
 from model_gen.statistical import (
     CANDIDATES,
     DEFAULT_FOREST,
@@ -31,8 +30,6 @@ _FOLDS_OF_LARGE, _FOLDS_OF_LARGEST = 3, 2
 _MOST_CHOSEN = 12_000
 # Rows up to which coarse trees are tried: more rows bear fine ones.
 _FEW = 1_000
-# The second is the first with other weights: not tried where the first loses to squares.
-_WITH_AND_WITHOUT_LENGTHS: tuple[Learner, Learner] = ("boosting_absolute", "boosting_long")
 # Mean error of held-out layers below which another learner is not tried.
 _GOOD_ENOUGH = 0.02
 
@@ -152,7 +149,7 @@ def _validated(
     few = len(table) <= _FEW
     learners = [each for each in CANDIDATES if few or each != "boosting_coarse"]
     first, *others = (replace(settings, learner=learner) for learner in learners)
-    absolute, long = (replace(settings, learner=each) for each in _WITH_AND_WITHOUT_LENGTHS)
+    absolute = replace(settings, learner="boosting_absolute")
     folds, predicted = _cross_validate(table, dimensions, seed, first, beside)
     measured_s = table_times(table)
 
@@ -168,7 +165,8 @@ def _validated(
         return float(np.nanmean(errors(tried[each])))
 
     for other in others:
-        if other == long and mean_error(absolute) > mean_error(first):
+        # the same with other weights: not tried where it loses to squares
+        if other.learner == "boosting_long" and mean_error(absolute) > mean_error(first):
             continue
         _, found = _cross_validate(table, dimensions, seed, other, beside, (Mixed.kind,))
         tried[other] = found[Mixed.kind]

@@ -58,10 +58,10 @@ class ForestSettings:
     sizes of its own and takes the fewest rows in a leaf only; it minimises squares, or absolute
     errors (of which a few layers that a compiler serves otherwise spoil less), these also where a
     mixed model weighs long layers more ("long"), or with fewer and smaller trees whose leaves are
-    well filled whatever is set ("coarse"), squares of what
-    is clipped at a factor of two from the base, or squares under monotone constraints. "best"
-    takes, of a layer type, the one of CANDIDATES with the smallest error on held-out cases
-    (`model_gen.layer_fit`), elsewhere the first of them.
+    well filled whatever is set ("coarse"), squares of what is clipped at a factor of two from the
+    base, or squares under monotone constraints. "best" takes, of a layer type, the one of
+    CANDIDATES with the smallest error on held-out cases (`model_gen.layer_fit`), elsewhere the
+    first of them.
     """
 
     trees: int = 24

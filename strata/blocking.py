@@ -129,8 +129,8 @@ def block_terms(matrix: np.ndarray, blocking: Blocking) -> np.ndarray:
     """
     sizes = matrix[:, _COLUMNS].astype(int).tolist()
     rows = [_layer_terms(blocking, *each) for each in sizes]
-    *columns, fits = np.array(rows, dtype=np.float64).reshape(-1, 1 + len(BLOCK_NAMES)).T
-    terms = np.column_stack(columns)
+    known = np.array(rows, dtype=np.float64).reshape(-1, len(BLOCK_NAMES) + 1)
+    terms, fits = known[:, :-1], known[:, -1]
     names = "macs", "weight_elements", "reads_input", "batch"
     macs, weights, reads_input, batch = (matrix[:, FEATURES.index(name)] for name in names)
     far = (fits == 0) | (reads_input > 0)
@@ -317,9 +317,9 @@ def _layer_terms(
     small = output_height <= height + kernel_height and output_width <= width + kernel_width
     known = small and dilation == 1 and stride == stride_width and min(height, width, stride) > 0
     tiling = _tiling(blocking, rows, columns, channels, filters) if known else None
+    fits = float(_fits(blocking, input_bytes, filters, tiling))
     if tiling is None:
-        cut = tuple(float(name == "unblocked_macs") for name in BLOCK_NAMES)
-        return *cut, float(input_bytes <= blocking.tile_bytes)
+        return *(float(name == "unblocked_macs") for name in BLOCK_NAMES), fits
     parts, total = tiling.parts, dict.fromkeys(BLOCK_NAMES, 0.0)
     for stage in tiling.stages:
         pixels, passes = stage.made_rows * stage.made_columns, stage.block.passes
@@ -341,19 +341,22 @@ def _layer_terms(
             total[name] += groups * stage.count * value
     chosen = tiling.stages[0].block.channels, parts, *tiling.cut
     total.update(zip(CUT_NAMES, map(float, chosen), strict=True))
-    return *total.values(), float(_fits(blocking, input_bytes, filters, tiling))
+    return *total.values(), fits
 
 
-def _fits(blocking: Blocking, input_bytes: int, filters: int, tiling: "_Tiling") -> bool:
+def _fits(blocking: Blocking, input_bytes: int, filters: int, tiling: "_Tiling | None") -> bool:
     """Whether the chip, which holds two of the largest tiles, holds a layer's input beside a tile
     of its output, and, of a third part of the channels on, the sum of those before. With two parts
     the first may leave the chip instead of the input: compilers do either."""
-    tile_bytes = max(
-        stage.made_rows * _row_bytes(stage.made_columns, blocking) * filters
-        for stage in tiling.stages
-    )
-    held = tile_bytes * (2 if tiling.parts > 2 else 1)
-    return input_bytes <= blocking.tile_bytes and input_bytes + held <= 2 * blocking.tile_bytes
+    held_bytes = 0
+    if tiling is not None:
+        tile_bytes = max(
+            stage.made_rows * _row_bytes(stage.made_columns, blocking) * filters
+            for stage in tiling.stages
+        )
+        held_bytes = tile_bytes * (2 if tiling.parts > 2 else 1)
+    chip_bytes = 2 * blocking.tile_bytes
+    return input_bytes <= blocking.tile_bytes and input_bytes + held_bytes <= chip_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ models see both through the same `feature_matrix`, so training and estimation ca
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from operator import add
 
 import numpy as np
 
@@ -151,19 +152,19 @@ def _window_ends(executed: ExecutedLayer) -> tuple[int, int]:
             dilation = (1, 1)
         case _:
             return 0, 0
-    before, after = np.array(root.parameters.padding).reshape(2, 2)
-    size = np.array(root.input_shapes[0][2:])
+    window, padding = root.parameters, root.parameters.padding
+    before, after, size = padding[:2], padding[2:], root.input_shapes[0][2:]
     for layer in executed.absorbed:
         if isinstance(layer.parameters, op.Pad) and layer.name == root.inputs[0]:
-            before = before + layer.parameters.before[2:]
-            after = after + layer.parameters.after[2:]
-            size = np.array(layer.input_shapes[0][2:])
-    uneven = int(np.abs(after - before).max())
-    if isinstance(root.parameters, op.TransposedConvolution):
-        return uneven, 0
-    kernel, stride = np.array(root.parameters.kernel), np.array(root.parameters.stride)
-    reach = (np.array(root.output_shape[2:]) - 1) * stride + (kernel - 1) * dilation + 1
-    return uneven, int((size + before - reach).max().clip(0))
+            before = tuple(map(add, before, layer.parameters.before[2:]))
+            after = tuple(map(add, after, layer.parameters.after[2:]))
+            size = layer.input_shapes[0][2:]
+    uneven, unread = 0, 0
+    for axis, made in enumerate(root.output_shape[2:]):
+        uneven = max(uneven, abs(after[axis] - before[axis]))
+        reach = (made - 1) * window.stride[axis] + (window.kernel[axis] - 1) * dilation[axis] + 1
+        unread = max(unread, size[axis] + before[axis] - reach)
+    return uneven, 0 if isinstance(window, op.TransposedConvolution) else unread
 
 
 def alignment(size: int) -> int:

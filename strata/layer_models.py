@@ -238,9 +238,8 @@ class Overlap:
     1 where one waits for the other, towards the roofline's maximum as it grows. Every tile of an
     unrolled dimension (equation 4) takes a start of its own, and t_pad are the input elements of
     layers that are padded unevenly, copied before anything else. Starts in seconds; scales at least
-    0.
-    Where a compiler cuts layers for an engine of blocks (`blocking`), `blocking_s` are seconds per
-    unit of its terms: those of START_TERMS are starts, the others belong to C.
+    0. Where a compiler cuts layers for an engine of blocks (`blocking`), `blocking_s` are seconds
+    per unit of its terms: those of START_TERMS are starts, the others belong to C.
     """
 
     refined: Refined
