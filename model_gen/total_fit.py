@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 
-from model_gen.conformal import SMALLEST, HeldOut, binned_widths, held_out_spreads
-from strata.intervals import Intervals, NetworkSpread, network_terms
+from model_gen.conformal import SMALLEST, HeldOut, conformal_half_widths, held_out_spreads
+from strata.intervals import Intervals, NetworkSpread, Widths, network_terms
 from strata.platform_model import NetworkOverhead
 
 FEWEST_NETWORKS = 40
-_NETWORKS_OF_A_BIN = 80
 LAYERS_OF_A_NETWORK = 20
 
 
@@ -93,8 +92,9 @@ def fit_network_spread(totals: Sequence[Total]) -> NetworkSpread | None:
     """How layer errors add up to those of totals, and the totals' half-widths in that unit.
 
     The parts are those under which Laplace-distributed errors are most likely (large errors count
-    by their size, not its square); then conformal quantiles of what they leave, in bins by scale.
-    Networks of few layers, which have errors of their own, count only where there are few others.
+    by their size, not its square); then conformal quantiles of what they leave, of all networks
+    together: bins by scale, of 80 networks each, are no better on families left out. Networks of
+    few layers, which have errors of their own, count only where there are few others.
     """
     many = [total for total in totals if total.layers >= LAYERS_OF_A_NETWORK]
     used = many if len(many) >= FEWEST_NETWORKS else totals
@@ -103,7 +103,7 @@ def fit_network_spread(totals: Sequence[Total]) -> NetworkSpread | None:
     errors = np.array([total.error for total in used])
     spread = _most_likely_spread(np.abs(errors), np.array([total.terms for total in used]))
     scales = np.array([spread.scale(total.terms) for total in used])
-    return replace(spread, widths=binned_widths(errors, scales, scales, _NETWORKS_OF_A_BIN))
+    return replace(spread, widths=(Widths(None, conformal_half_widths(errors, scales)),))
 
 
 def _most_likely_spread(sizes: np.ndarray, terms: np.ndarray) -> NetworkSpread:

@@ -1,7 +1,8 @@
 """What stands around an executed layer in its network: features of its place, not of the layer.
 
 A compiler fetches a layer's weights while the layer before computes, keeps a tensor on the chip
-as long as others leave room, and reads a network's input in the layout that the caller wrote it.
+as long as others leave room, and reads a network's input in the layout that the caller wrote it. A
+cache has the weights of the last inference where the whole network fits in it.
 """
 
 from collections import defaultdict
@@ -31,6 +32,8 @@ CONTEXT_FEATURES: tuple[str, ...] = (
     "input_age",
     "output_reach",
     "live_bytes",
+    "network_bytes",
+    "network_footprint",
 )
 
 
@@ -65,8 +68,11 @@ def contexts(executed: "Sequence[ExecutedLayer]") -> list[list[float]]:
     `reads_input` counts the tensors read that no executed layer makes, `readers` the layers that
     read what this one makes. `input_age` and `output_reach` count the layers between the maker of
     the oldest tensor read and this one, and from here to the last reader; `live_bytes` are the
-    activations that must be kept somewhere while the layer runs, its own among them. A layer
-    stands where its first part does, so it may stand before one that it reads: nothing between.
+    activations that must be kept somewhere while the layer runs, its own among them;
+    `network_bytes` are what all layers together read and write, which is what comes between one
+    use of a layer's weights and the next, `network_footprint` all weights and the most activations
+    alive: whether a cache, or a chip, can keep them until then. A layer stands where its first part
+    does, so it may stand before one that it reads: nothing between.
     """
     owner = {inner.name: i for i, layer in enumerate(executed) for inner in layer.layers}
     reads: list[dict[str, int]] = []  # per layer, the tensors it reads, in bytes
@@ -81,6 +87,8 @@ def contexts(executed: "Sequence[ExecutedLayer]") -> list[list[float]]:
     last = len(executed) - 1
     live = _live_bytes(executed, owner, reads, readers)
     seen = [_neighbour(layer) for layer in executed]
+    moved = sum(neighbour[1] for neighbour in seen)
+    footprint = sum(layer.work.weight_bytes for layer in executed) + max(live, default=0)
     makes = [{i for inner in layer.layers for i in readers[inner.name]} for layer in executed]
     before, after = _chains(makes)
     rows = []
@@ -98,6 +106,8 @@ def contexts(executed: "Sequence[ExecutedLayer]") -> list[list[float]]:
                 max(i - oldest, 0),
                 max(max(makes[i], default=i) - i, 0),
                 live[i],
+                moved,
+                footprint,
             ]
         )
     return rows
