@@ -33,7 +33,6 @@ CONTEXT_FEATURES: tuple[str, ...] = (
     "output_reach",
     "live_bytes",
     "network_bytes",
-    "network_footprint",
 )
 
 
@@ -70,9 +69,8 @@ def contexts(executed: "Sequence[ExecutedLayer]") -> list[list[float]]:
     the oldest tensor read and this one, and from here to the last reader; `live_bytes` are the
     activations that must be kept somewhere while the layer runs, its own among them;
     `network_bytes` are what all layers together read and write, which is what comes between one
-    use of a layer's weights and the next, `network_footprint` all weights and the most activations
-    alive: whether a cache, or a chip, can keep them until then. A layer stands where its first part
-    does, so it may stand before one that it reads: nothing between.
+    use of a layer's weights and the next: whether a cache still has them. A layer stands where its
+    first part does, so it may stand before one that it reads: nothing between.
     """
     owner = {inner.name: i for i, layer in enumerate(executed) for inner in layer.layers}
     reads: list[dict[str, int]] = []  # per layer, the tensors it reads, in bytes
@@ -88,7 +86,6 @@ def contexts(executed: "Sequence[ExecutedLayer]") -> list[list[float]]:
     live = _live_bytes(executed, owner, reads, readers)
     seen = [_neighbour(layer) for layer in executed]
     moved = sum(neighbour[1] for neighbour in seen)
-    footprint = sum(layer.work.weight_bytes for layer in executed) + max(live, default=0)
     makes = [{i for inner in layer.layers for i in readers[inner.name]} for layer in executed]
     before, after = _chains(makes)
     rows = []
@@ -107,7 +104,6 @@ def contexts(executed: "Sequence[ExecutedLayer]") -> list[list[float]]:
                 max(max(makes[i], default=i) - i, 0),
                 live[i],
                 moved,
-                footprint,
             ]
         )
     return rows
