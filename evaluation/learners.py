@@ -24,7 +24,7 @@ from model_gen.learned import row_weights, seen_chains
 from model_gen.learner import Learner
 from model_gen.overlap_fit import fit_overlap
 from model_gen.peaks import fit_peaks
-from model_gen.statistical import DEFAULT_FOREST, RISING, efficiency, fit_columns, has_target
+from model_gen.statistical import DEFAULT_FOREST, efficiency, fit_columns, has_target
 from model_gen.tables import (
     hashed_share,
     inside_networks,
@@ -111,8 +111,7 @@ class TimeRegressor(RegressorMixin, BaseEstimator):
             target = np.log(table_times(rows) / self._base_s(matrix))
         _, columns = base_and_columns(matrix, self.engine_, names)
         settings = replace(DEFAULT_FOREST, learner=self.learner)
-        weights = row_weights(rows)
-        self.fitted_ = fit_columns(columns, names, target, self.seed, settings, weights, RISING)
+        self.fitted_ = fit_columns(columns, names, target, self.seed, settings, row_weights(rows))
         return self
 
     def predict(self, table: pd.DataFrame) -> np.ndarray:

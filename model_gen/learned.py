@@ -11,7 +11,6 @@ from model_gen.peaks import Peaks, fit_peaks
 from model_gen.statistical import (
     DEFAULT_FOREST,
     FEWEST_ROWS,
-    RISING,
     ForestFit,
     ForestSettings,
     efficiency,
@@ -160,7 +159,7 @@ def _mixed(
     target = np.log(table_times(rows) / base_s)
     if settings.learner == "boosting_long":
         weights = weights * (base_s / np.median(base_s)) ** _LENGTH_POWER
-    found = fit_columns(columns, names, target, seed, settings, weights, RISING)
+    found = fit_columns(columns, names, target, seed, settings, weights)
     return Mixed(base, peaks.ceiling, found.forest, found.feature_names)
 
 

@@ -48,9 +48,6 @@ CANDIDATES: tuple[Learner, ...] = (
 # What physics demands of the time over the refined roofline: fixed costs weigh less the more work
 # there is, and what is absorbed or skipped over does not make a layer faster.
 _MONOTONE = {"ops": -1, "bytes": -1, "absorbed_count": 1, "absorbed_add": 1, "dilation": 1}
-# What no layer's time falls with, whatever the learner: the more its network moves, the less of it
-# is left in a cache. Free to fall, trees learn which graph a layer stood in.
-RISING = ("network_bytes",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,19 +118,15 @@ def fit_columns(
     seed: int,
     settings: ForestSettings = DEFAULT_FOREST,
     weights: np.ndarray | None = None,
-    rising: Sequence[str] = (),
 ) -> ForestFit:
-    """Fit a (rows,) target to (rows, len(names)) columns; those that never change are dropped.
-
-    Boosting never lets the target fall with a column of `rising`.
-    """
+    """Fit a (rows,) target to (rows, len(names)) columns; those that never change are dropped."""
     varying = np.flatnonzero(np.ptp(columns, axis=0) > 0)
     # of rows that are all alike one column is enough for trees of a single leaf
     kept = varying if varying.size else np.array([0])
     kept_names = tuple(names[column] for column in kept)
     # rows as the forest will compare them: in single precision
     rows = columns[:, kept].astype(np.float32)
-    regressor = make_regressor(settings, kept_names, seed, rising)
+    regressor = make_regressor(settings, kept_names, seed)
     if settings.learner == "boosting_clipped":
         target = np.clip(target, -_FARTHEST, _FARTHEST)
     if isinstance(regressor, RandomForestRegressor):
@@ -163,7 +156,7 @@ def bin_edges(column: np.ndarray) -> np.ndarray:
 
 
 def make_regressor(
-    settings: ForestSettings, names: Sequence[str], seed: int, rising: Sequence[str] = ()
+    settings: ForestSettings, names: Sequence[str], seed: int
 ) -> RandomForestRegressor | HistGradientBoostingRegressor:
     """scikit-learn's estimator of a learner, for columns of these names."""
     if settings.learner == "forest":
@@ -175,7 +168,6 @@ def make_regressor(
             random_state=seed,
         )
     coarse, monotone = settings.learner == "boosting_coarse", "monotone" in settings.learner
-    demanded = {**(_MONOTONE if monotone else {}), **dict.fromkeys(rising, 1)}
     absolute = coarse or settings.learner in ("boosting_absolute", "boosting_long")
     return HistGradientBoostingRegressor(
         loss="absolute_error" if absolute else "squared_error",
@@ -183,7 +175,7 @@ def make_regressor(
         max_leaf_nodes=_COARSE_LEAVES if coarse else _BOOSTED_LEAVES,
         learning_rate=_LEARNING_RATE,
         min_samples_leaf=_COARSE_ROWS if coarse else settings.minimum_leaf,
-        monotonic_cst=[demanded.get(name, 0) for name in names],
+        monotonic_cst=[_MONOTONE.get(name, 0) for name in names] if monotone else None,
         early_stopping=False,
         random_state=seed,
     )

@@ -8,6 +8,7 @@ cache has the weights of the last inference where the whole network fits in it.
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import accumulate
+from math import log2
 from typing import TYPE_CHECKING
 
 from strata.layer import OPERATIONS, tensor_bytes
@@ -33,6 +34,7 @@ CONTEXT_FEATURES: tuple[str, ...] = (
     "output_reach",
     "live_bytes",
     "network_bytes",
+    "network_footprint",
 )
 
 
@@ -58,6 +60,14 @@ def _chains(readers: "Sequence[set[int]]") -> tuple[list[int], list[int]]:
     return before, after
 
 
+def _half_octaves(size: float) -> float:
+    """The power of the root of two next to a number of bytes: its size, not which network it is.
+
+    All layers of a network have it, and trees would learn graphs by heart from an exact one.
+    """
+    return 2.0 ** (round(2 * log2(size)) / 2) if size > 0 else 0.0
+
+
 def contexts(executed: "Sequence[ExecutedLayer]") -> list[list[float]]:
     """Values in the order of CONTEXT_FEATURES for each layer of a network, in its order.
 
@@ -69,8 +79,10 @@ def contexts(executed: "Sequence[ExecutedLayer]") -> list[list[float]]:
     the oldest tensor read and this one, and from here to the last reader; `live_bytes` are the
     activations that must be kept somewhere while the layer runs, its own among them;
     `network_bytes` are what all layers together read and write, which is what comes between one
-    use of a layer's weights and the next: whether a cache still has them. A layer stands where its
-    first part does, so it may stand before one that it reads: nothing between.
+    use of a layer's weights and the next, `network_footprint` all weights and the most activations
+    alive: whether a cache, or a chip, can keep them until then. Both are given in half octaves. A
+    layer stands where its first part does, so it may stand before one that it reads: nothing
+    between.
     """
     owner = {inner.name: i for i, layer in enumerate(executed) for inner in layer.layers}
     reads: list[dict[str, int]] = []  # per layer, the tensors it reads, in bytes
@@ -85,7 +97,9 @@ def contexts(executed: "Sequence[ExecutedLayer]") -> list[list[float]]:
     last = len(executed) - 1
     live = _live_bytes(executed, owner, reads, readers)
     seen = [_neighbour(layer) for layer in executed]
-    moved = sum(neighbour[1] for neighbour in seen)
+    weights = sum(layer.work.weight_bytes for layer in executed)
+    moved = _half_octaves(sum(neighbour[1] for neighbour in seen))
+    footprint = _half_octaves(weights + max(live, default=0))
     makes = [{i for inner in layer.layers for i in readers[inner.name]} for layer in executed]
     before, after = _chains(makes)
     rows = []
@@ -104,6 +118,7 @@ def contexts(executed: "Sequence[ExecutedLayer]") -> list[list[float]]:
                 max(max(makes[i], default=i) - i, 0),
                 live[i],
                 moved,
+                footprint,
             ]
         )
     return rows

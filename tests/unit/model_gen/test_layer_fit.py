@@ -385,20 +385,3 @@ def test_as_good_is_within_one_standard_error_of_cases():
     # the same with a mean of 0.5: the sum 4 is as large as its standard error
     assert layer_fit._as_good(excess - 0.5, cases)
     assert not layer_fit._as_good(np.append(excess - 0.49, np.nan), np.append(cases, "e"))
-
-
-@pytest.mark.parametrize("learner", CANDIDATES)
-def test_no_learner_lets_the_target_fall_with_what_it_must_rise_with(learner):
-    """Rows of which the larger `b` takes less, by chance: free trees follow, bound ones do not."""
-    draw = np.random.default_rng(2)
-    columns = draw.uniform(0, 1, (400, 2))
-    target = columns[:, 0] - 0.3 * columns[:, 1] + draw.normal(0, 0.05, 400)
-    levels = np.linspace(0, 1, 50)
-    line = np.column_stack([np.full(50, 0.5), levels])
-    falls = {}
-    for rising in ((), ("b",)):
-        settings = ForestSettings(learner=learner)
-        fitted = fit_columns(columns, ("a", "b"), target, 0, settings, rising=rising)
-        falls[rising] = -np.diff(fitted.forest.predict(line)).min()
-    assert falls[()] > 0.01
-    assert falls["b",] <= 1e-9
