@@ -61,7 +61,7 @@ def _chains(readers: "Sequence[set[int]]") -> tuple[list[int], list[int]]:
 
 
 def _half_octaves(size: float) -> float:
-    """The power of the root of two next to a number of bytes: its size, not which network it is.
+    """The power of the root of two nearest to a number of bytes, in bytes; 0 of none.
 
     All layers of a network have it, and trees would learn graphs by heart from an exact one.
     """
@@ -80,7 +80,7 @@ def contexts(executed: "Sequence[ExecutedLayer]") -> list[list[float]]:
     activations that must be kept somewhere while the layer runs, its own among them;
     `network_bytes` are what all layers together read and write, which is what comes between one
     use of a layer's weights and the next, `network_footprint` all weights and the most activations
-    alive: whether a cache, or a chip, can keep them until then. Both are given in half octaves. A
+    alive: whether a cache, or a chip, can keep them until then. Both are bytes in half octaves. A
     layer stands where its first part does, so it may stand before one that it reads: nothing
     between.
     """
@@ -98,7 +98,7 @@ def contexts(executed: "Sequence[ExecutedLayer]") -> list[list[float]]:
     live = _live_bytes(executed, owner, reads, readers)
     seen = [_neighbour(layer) for layer in executed]
     weights = sum(layer.work.weight_bytes for layer in executed)
-    moved = _half_octaves(sum(neighbour[1] for neighbour in seen))
+    moved = _half_octaves(sum(layer.work.bytes for layer in executed))
     footprint = _half_octaves(weights + max(live, default=0))
     makes = [{i for inner in layer.layers for i in readers[inner.name]} for layer in executed]
     before, after = _chains(makes)

@@ -31,7 +31,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Widths:
-    """Half-widths by level, of what lies up to a limit (None: any): a time, a scale."""
+    """Half-widths by level, of layers whose time lies up to a limit (None: any)."""
 
     up_to: float | None
     half_widths: tuple[float, ...]
@@ -62,8 +62,7 @@ class NetworkSpread:
 
     Layers of one network miss together: the variance of the total's logarithm is
     (`common` x mean spread of its layers, by time)^2 + (`per_layer_s` x layers / total)^2
-    + `floor`^2. `widths` holds the half-widths in units of the scale, by scale: how uncertain a
-    network is.
+    + `floor`^2. `widths` holds the half-widths in units of the scale, of all networks alike.
     """
 
     common: float

@@ -71,7 +71,7 @@ class Header:
 
     `platform` is the platform's name, `run` the configuration's, `created` ISO 8601 in UTC.
     `data_hashes` gives the SHA-256 of each table, `fit_metrics` the metrics per operation,
-    `ranges` the smallest and largest value of each feature per operation, `counts` the rows.
+    `ranges` the smallest and largest value of each of OWN_FEATURES per operation, `counts` rows.
     `bits` is what the platform computes in, per activation and weight. `recalibrated` says what the
     model was moved to another set-up with, in a few words; empty for an original.
     """

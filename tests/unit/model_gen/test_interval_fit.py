@@ -163,5 +163,6 @@ def test_networks_of_few_layers_count_where_there_are_few_others_and_too_few_giv
     many = totals(60, generator)
     wrong = [replace(total, error=5.0, layers=3) for total in many]
     assert fit_network_spread([*many, *wrong]) == fit_network_spread(many)
+    assert [each.up_to for each in fit_network_spread(many * 9).widths] == [None]
     assert fit_network_spread(many[:39]) is None
     assert fit_network_spread([*many[:39], wrong[0]]) is not None

@@ -85,6 +85,32 @@ def test_fused_layers_are_one_and_their_inner_tensors_are_nowhere(branches):
     assert rows["b"]["live_bytes"] == 512 + 512  # a, and the sum
     assert rows["b"]["readers"] == 1
     assert rows["a"]["output_reach"] == 1
+    # 880 of weights, 768 + 1,024 + 640 of tensors: the group reads a once, its inner one nowhere
+    assert rows["b"]["network_bytes"] == pytest.approx(2**11.5)  # of 3,312
+    assert rows["b"]["network_footprint"] == pytest.approx(2**11)  # of 1,904
+
+
+def test_of_no_layers_nothing_stands_around():
+    assert contexts([]) == []
+
+
+def test_networks_of_nearly_one_size_have_the_same_size(branches):
+    """An eighth more bytes in one layer are not what a cache could tell."""
+    sizes = set()
+    for channels in (63, 64, 65):
+        builder = GraphBuilder("one")
+        builder.convolution(builder.input(1, channels, 8, 8), 64, 3)
+        graph = with_bits(builder.build(), 8)
+        (row,) = by_name(executed_alone(graph)).values()
+        sizes.add((row["network_bytes"], row["network_footprint"]))
+    assert len(sizes) == 1
+
+
+def test_renaming_alone_moves_nothing():
+    builder = GraphBuilder("view")
+    builder.add(op.Flatten(), builder.input(1, 4, 8, 8))
+    (row,) = by_name(executed_alone(builder.build())).values()
+    assert row["network_bytes"] == 0
 
 
 def test_a_layer_alone_reads_the_input_and_writes_the_output(branches):
@@ -112,4 +138,6 @@ def test_bytes_follow_the_precision(branches):
     wide = [
         make_executed([replace(each.root, activation_bits=32, weight_bits=32)]) for each in executed
     ]
-    assert by_name(wide)["add"]["live_bytes"] == 4 * by_name(executed)["add"]["live_bytes"]
+    narrow = by_name(executed)["add"]
+    for name in ("live_bytes", "network_bytes", "network_footprint"):
+        assert by_name(wide)["add"][name] == pytest.approx(4 * narrow[name])
