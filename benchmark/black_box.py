@@ -21,9 +21,10 @@ from benchmark.shards import read_shard
 from model_gen.black_box import Sums
 from simulators.grouping import Candidate, group_layers
 from strata import operations as op
+from strata.context import SIZES
 from strata.edges import pair_key
 from strata.errors import ArtefactError, MatchError
-from strata.execution import OWN_FEATURES, ExecutedLayer, feature_matrix
+from strata.execution import FEATURES, OWN_FEATURES, ExecutedLayer, feature_matrix
 from strata.graph import Graph, with_bits
 from strata.profile import ExecutedNode, Profile
 from strata.profile_json import profile_from_dict
@@ -207,13 +208,24 @@ def executed_as_assumed(graph: Graph, rules: Rules) -> Match:
     return match(graph, Profile("black_box", nodes))
 
 
+def _features(found: Match) -> np.ndarray:
+    """(layers, len(FEATURES)) of a graph's layers, without how large the graph is.
+
+    Kernels stand in small graphs and shares in large networks: trees would take what totals leave
+    unexplained for what a network's size does.
+    """
+    rows = feature_matrix([layer.executed for layer in found.layers])
+    rows[:, [FEATURES.index(name) for name in SIZES]] = 0.0
+    return rows
+
+
 def _timed(record: Mapping[str, Any], profile: Profile, build: Build) -> Timed:
     case = record["case"]
     graph = with_bits(build(case["benchmark"], case["settings"]), profile.bits)
     found = executed_as_assumed(graph, Rules())
     settings = case["settings"]
     nest = nest_id(case["benchmark"], settings) if "kernels" in settings else ""
-    rows = feature_matrix([layer.executed for layer in found.layers])
+    rows = _features(found)
     sigma_s = standard_error_s(profile.samples_s)
     kernels = int(settings.get("kernels", 0))
     return Timed(record, graph, profile, nest, kernels, sigma_s, found, rows)
@@ -276,7 +288,7 @@ def regrouped(readings: Readings, rules: Rules) -> Readings:
     graphs = []
     for one in readings.graphs:
         found = executed_as_assumed(one.graph, rules)
-        rows = feature_matrix([layer.executed for layer in found.layers])
+        rows = _features(found)
         graphs.append(replace(one, found=found, rows=rows))
     return replace(readings, graphs=graphs)
 

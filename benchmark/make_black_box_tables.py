@@ -48,6 +48,7 @@ from graph_gen.benchmarks import build
 from model_gen.black_box import BESIDE, ROUNDS, Refined, refine
 from strata.atomic import replacing
 from strata.console import exits_cleanly
+from strata.context import SIZES
 from strata.edges import pair_key
 
 DIFFERENCE, REMAINDER, SHARE = "difference", "remainder", "share"
@@ -225,6 +226,8 @@ def fill_tables(
     for row in rows.mapping:
         if f"{row['producer_operation']}->{row['consumer_operation']}" in undecided:
             row["flag"] = POSSIBLY_FUSED
+    for row in (each for layers in rows.layers.values() for each in layers):
+        row.update(dict.fromkeys(SIZES, 0.0))  # as in what they were solved from
     return rows, pd.DataFrame([line for _, line in found])
 
 

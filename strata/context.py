@@ -16,6 +16,7 @@ from strata.layer import OPERATIONS, tensor_bytes
 if TYPE_CHECKING:
     from strata.execution import ExecutedLayer
 
+SIZES = ("network_bytes", "network_footprint")  # of the network, alike in all of its layers
 CONTEXT_FEATURES: tuple[str, ...] = (
     "previous_macs",
     "previous_bytes",
@@ -33,8 +34,7 @@ CONTEXT_FEATURES: tuple[str, ...] = (
     "input_age",
     "output_reach",
     "live_bytes",
-    "network_bytes",
-    "network_footprint",
+    *SIZES,
 )
 
 

@@ -25,6 +25,7 @@ from graph_gen.benchmarks import build
 from hardware_modules.black_box import hide_layers
 from hardware_modules.registry import create
 from model_gen.black_box import State, Sums, layers_of, refine, share
+from strata.context import SIZES
 from strata.errors import ArtefactError, FitError
 from strata.execution import FEATURES, features, make_executed
 from strata.profile_json import profile_to_dict
@@ -112,6 +113,13 @@ def exact(drawn, tmp_path_factory):
     """Solved without noise."""
     readings = read_times([shard(tmp_path_factory.mktemp("x") / "a.jsonl", drawn)], build)
     return readings, solve(readings, rounds=2)
+
+
+def test_no_table_says_how_large_a_graph_was(exact):
+    """Kernels stand in small graphs, shares in large ones: trees would tell the two apart by it."""
+    rows, _ = fill_tables(exact[1].plan, exact[1].refined, ())
+    said = {(row["kind"], row[size]) for row in rows.layers["convolution"] for size in SIZES}
+    assert said == {("difference", 0.0), ("share", 0.0)}
 
 
 def test_padding_and_overhead_come_off(exact):
