@@ -15,6 +15,7 @@ from strata.layer import OPERATIONS, tensor_bytes
 
 if TYPE_CHECKING:
     from strata.execution import ExecutedLayer
+    from strata.work import Work
 
 SIZES = ("network_bytes", "network_footprint")  # of the network, alike in all of its layers
 CONTEXT_FEATURES: tuple[str, ...] = (
@@ -41,9 +42,9 @@ CONTEXT_FEATURES: tuple[str, ...] = (
 _NOTHING = (0.0, 0.0, 0.0, 0.0)
 
 
-def _neighbour(layer: "ExecutedLayer") -> tuple[float, ...]:
+def _neighbour(layer: "ExecutedLayer", work: "Work") -> tuple[float, ...]:
     """What a layer's neighbours see of it: MACs, bytes, the larger side of its window, its kind."""
-    work, kernel = layer.work, getattr(layer.root.parameters, "kernel", (1, 1))
+    kernel = getattr(layer.root.parameters, "kernel", (1, 1))
     kind = 1 + OPERATIONS.index(layer.operation)
     return float(work.macs), float(work.bytes), float(max(kernel)), float(kind)
 
@@ -96,9 +97,10 @@ def contexts(executed: "Sequence[ExecutedLayer]") -> list[list[float]]:
                     readers[name].append(i)
     last = len(executed) - 1
     live = _live_bytes(executed, owner, reads, readers)
-    seen = [_neighbour(layer) for layer in executed]
-    weights = sum(layer.work.weight_bytes for layer in executed)
-    moved = _half_octaves(sum(layer.work.bytes for layer in executed))
+    works = [layer.work for layer in executed]
+    seen = [_neighbour(layer, work) for layer, work in zip(executed, works, strict=True)]
+    weights = sum(work.weight_bytes for work in works)
+    moved = _half_octaves(sum(work.bytes for work in works))
     footprint = _half_octaves(weights + max(live, default=0))
     makes = [{i for inner in layer.layers for i in readers[inner.name]} for layer in executed]
     before, after = _chains(makes)

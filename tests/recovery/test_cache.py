@@ -16,7 +16,7 @@ OPS_PER_S, BYTES_PER_S = 1e11, 3e9
 
 
 def measured(networks: int, seed: int) -> pd.DataFrame:
-    """Layers of chains of convolutions, whose weights come from memory where the cache is small.
+    """Layers of chains of convolutions, whose weights come from memory where no cache holds them.
 
     Networks have 0.1 to 4 times the weights that the cache holds, of like layers.
     """
@@ -43,8 +43,8 @@ def measured(networks: int, seed: int) -> pd.DataFrame:
 
 def error_of_networks(blind: tuple[str, ...]) -> pd.Series:
     """Mean absolute error of unseen networks' totals, by whether their weights are cold."""
-    seen, unseen = (measured(150, 1).assign(**dict.fromkeys(blind, 0.0)), measured(60, 2))
-    unseen = unseen.assign(**dict.fromkeys(blind, 0.0))
+    hidden = dict.fromkeys(blind, 0.0)
+    seen, unseen = measured(150, 1).assign(**hidden), measured(60, 2).assign(**hidden)
     settings = ForestSettings(learner="boosting")
     model = fit_models(seen.drop(columns="cold"), (), 0, settings, (Mixed.kind,)).models[Mixed.kind]
     estimated_s = model.time_s(table_matrix(unseen))

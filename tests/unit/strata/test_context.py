@@ -94,8 +94,8 @@ def test_of_no_layers_nothing_stands_around():
     assert contexts([]) == []
 
 
-def test_networks_of_nearly_one_size_have_the_same_size(branches):
-    """An eighth more bytes in one layer are not what a cache could tell."""
+def test_networks_of_nearly_one_size_have_the_same_size():
+    """A channel more or less of 64 is nothing that a cache could tell."""
     sizes = set()
     for channels in (63, 64, 65):
         builder = GraphBuilder("one")
