@@ -98,6 +98,9 @@ class Sampling(Section):
     heavy_share: Share = Field(
         default=0.0, description="share of convolutions as large as detectors' and VGG's"
     )
+    grouped_share: Share = Field(
+        default=0.0, description="share of grouped convolutions among those drawn by rules of thumb"
+    )
     macs_limit: Whole = Field(default=350_000_000, description="most MACs of one kernel")
     network_macs_limit: Whole = Field(default=2_000_000_000, description="most MACs of one network")
     elements_limit: Whole = Field(default=4_000_000, description="most elements of one tensor")

@@ -128,6 +128,31 @@ def _inner_convolution(generator: np.random.Generator, sampling: Sampling) -> Ro
     return row
 
 
+def _grouped_convolution(generator: np.random.Generator, sampling: Sampling) -> Row:
+    """As many channels out as in, mostly. Half by a group's width, equal throughout a network
+    (RegNet: 8 to 168), half by the number of groups (AlexNet 2, ShuffleNet to 8, ResNeXt 32).
+    """
+    height, width = _extents(generator, 128)
+    channels = _channels(generator, height, sampling)
+    if generator.random() < 0.5:
+        multiple = _choose(generator, {4: 0.25, 8: 0.75})
+        width_of_group = multiple * max(1, round(_log_uniform(generator, 4, 176) / multiple))
+        groups = max(2, round(channels / width_of_group))
+    else:
+        groups = _choose(generator, {2: 0.25, 3: 0.1, 4: 0.25, 8: 0.2, 32: 0.2})
+        width_of_group = max(2, round(channels / groups))
+    widened = _choose(generator, {1: 0.8, 2: 0.1, 3: 0.1})
+    return {
+        "height": height,
+        "width": width,
+        "channels": groups * width_of_group,
+        "filters": groups * width_of_group * widened,
+        "kernel": _choose(generator, {1: 0.2, 3: 0.7, 5: 0.1}),
+        "stride": _choose(generator, {1: 0.75, 2: 0.25}) if min(height, width) > 1 else 1,
+        "groups": groups,
+    }
+
+
 def _heavy_convolution(generator: np.random.Generator) -> Row:
     """Wide layers on large maps: few in most networks, most of the time in some."""
     height = int(generator.choice(_HEAVY_EXTENTS))
@@ -149,6 +174,8 @@ def _heavy_convolution(generator: np.random.Generator) -> Row:
 def _convolution(generator: np.random.Generator, sampling: Sampling) -> Row:
     if sampling.heavy_share and generator.random() < sampling.heavy_share:
         return {**_heavy_convolution(generator), "activation": activation(generator)}
+    if sampling.grouped_share and generator.random() < sampling.grouped_share:
+        return {**_grouped_convolution(generator, sampling), "activation": activation(generator)}
     kind = generator.random()
     if kind < _FIRST_LAYER_SHARE:
         row = _first_layer(generator)
@@ -298,7 +325,7 @@ def _moved(generator: np.random.Generator, sampling: Sampling) -> Row:
         "kernel": _choose(generator, {1: 0.5, 3: 0.5}),
         "activation": str(generator.choice(["none", "relu", "relu6"], p=[0.4, 0.5, 0.1])),
         "pooled": _choose(generator, {0: 0.6, 1: 0.4}),
-        "move": str(generator.choice([*_MOVES, "multiply", "subtract", "normalise"])),
+        "move": str(generator.choice([*_MOVES, "multiply", "subtract", "normalise", "shuffle"])),
         "factor": _choose(generator, {2: 0.8, 4: 0.2}),
         "reader": str(generator.choice(_READERS)),
     }

@@ -233,6 +233,9 @@ def features(executed: ExecutedLayer) -> dict[str, float]:
     kernel_h, kernel_w, stride_h, stride_w, dilation = _window(root)
     window_kind, absorbed_kernel, absorbed_stride = absorbed_window(executed)
     uneven_padding, unread = _window_ends(executed)
+    groups = _groups(root)
+    # blocks lie within a group, but for depthwise ones: theirs hold many groups of one channel
+    apart = groups if groups < channels else 1
     return {
         "batch": batch,
         "height": height,
@@ -248,7 +251,7 @@ def features(executed: ExecutedLayer) -> dict[str, float]:
         "dilation": dilation,
         "uneven_padding": uneven_padding,
         "unread": unread,
-        "groups": _groups(root),
+        "groups": groups,
         "inputs": len(root.inputs),
         "rank": len(inputs[0]),
         "ops": work.ops,
@@ -267,8 +270,8 @@ def features(executed: ExecutedLayer) -> dict[str, float]:
         "absorbed_stride": absorbed_stride,
         "height_alignment": alignment(height),
         "width_alignment": alignment(width),
-        "channels_alignment": alignment(channels),
-        "filters_alignment": alignment(filters),
+        "channels_alignment": alignment(channels // apart),
+        "filters_alignment": alignment(filters // apart),
         "macs_per_output": root.work.macs / max(prod(root.output_shape), 1),
     }
 

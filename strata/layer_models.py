@@ -160,7 +160,7 @@ class Refined(_LayerModel):
         matrix = _checked(matrix)
         if not self.unrolling:
             return np.ones(len(matrix))
-        x = _select(matrix, tuple(each.feature for each in self.unrolling))
+        x, _ = _unrolled(matrix, self.unrolling)
         s = [each.size for each in self.unrolling]
         alpha = [each.alpha for each in self.unrolling]
         return equations.utilisation_refined(x, s, alpha)
@@ -407,12 +407,32 @@ def tile_names(unrolling: tuple[Unrolling, ...]) -> tuple[str, ...]:
 
 
 def tiles(matrix: np.ndarray, unrolling: tuple[Unrolling, ...]) -> np.ndarray:
-    """(rows, 2 len(unrolling)): ceil(x/s) and what x leaves over, (x mod s)/s, of equation 4."""
-    columns = []
-    for each in unrolling:
-        steps = matrix[:, FEATURES.index(each.feature)] / each.size
-        columns += [np.ceil(steps), steps % 1.0]
-    return np.column_stack(columns) if columns else np.empty((len(matrix), 0))
+    """(rows, 2 len(unrolling)): ceil(x/s) and what x leaves over, (x mod s)/s, of equation 4.
+
+    Tiles of all groups count, each group leaves over what one does.
+    """
+    x, times = _unrolled(matrix, unrolling)
+    steps = x / np.array([each.size for each in unrolling])
+    return np.stack([np.ceil(steps) * times, steps % 1.0], axis=2).reshape(len(matrix), -1)
+
+
+# What a grouped convolution has of its own in each group: an array is filled by one at a time.
+_OF_A_GROUP = ("channels", "filters")
+
+
+def _unrolled(
+    matrix: np.ndarray, unrolling: tuple[Unrolling, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(rows, len(unrolling)) each: the x_i of equation 4, and how many such extents there are.
+
+    The paper has no groups. Depthwise convolutions are no grouped ones: an array takes many of
+    their channels at once.
+    """
+    groups, channels = _select(matrix, ("groups", "channels")).T
+    apart = np.where((groups > 1) & (groups < channels), groups, 1.0)
+    shared = np.array([each.feature in _OF_A_GROUP for each in unrolling], dtype=bool)
+    times = np.where(shared, apart[:, None], 1.0)
+    return _select(matrix, tuple(each.feature for each in unrolling)) / times, times
 
 
 _DERIVED = (

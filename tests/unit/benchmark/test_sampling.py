@@ -110,12 +110,15 @@ def test_aligned_points_are_multiples_of_the_fitted_size() -> None:
 def test_the_union_holds_both_data_sets() -> None:
     sampling = Sampling(data_set="union", noisy_share=0.5)
     cases = plan_samples({"convolution": 80}, NONE, 1, sampling, SIZES)
+    grouped = [case for case in cases if case.settings.get("groups", 1) > 1]
+    cases = [case for case in cases if case not in grouped]
     sets = Counter(case.tags["data_set"] for case in cases)
     assert set(sets) == {"aligned", "noisy"}
     assert 25 < sets["noisy"] < 55  # half of 80, four standard deviations of 4.5 either way
     odd = [case for case in cases if case.settings["filters"] % 16]
     assert odd
     assert all(case.tags["data_set"] == "noisy" for case in odd)
+    assert {case.tags["data_set"] for case in grouped} == {"base"}
 
 
 def test_output_extents_are_aligned_through_the_stride() -> None:
@@ -200,3 +203,20 @@ def test_networks_for_one_purpose_are_used_for_no_other() -> None:
         assert {case.tags["purpose"] for case in apart} == {purpose}
         known |= {case.case_id for case in apart}
     assert all("purpose" not in case.tags for case in timed)
+
+
+def test_grouped_convolutions_are_drawn_as_often_as_asked_whatever_is_unrolled() -> None:
+    def grouped(share: float) -> list[dict[str, int]]:
+        sampling = Sampling(grouped_share=share)
+        cases = [sample_case("convolution", i, 1, sampling, SIZES) for i in range(200)]
+        return [case.settings for case in cases if case.settings.get("groups", 1) > 1]
+
+    assert len(grouped(1.0)) == 200
+    # 100 and some, four standard deviations of 7 either way; of the others 3% are grouped
+    assert 72 < len(grouped(0.5)) < 135
+    rows = grouped(1.0)
+    equal = sum(row["channels"] == row["filters"] for row in rows)
+    assert equal > 120  # as in residual branches: no fitted size moves one and not the other
+    widths = [row["channels"] // row["groups"] for row in rows]
+    assert min(widths) < 8
+    assert max(widths) > 64

@@ -3,7 +3,8 @@
 import pytest
 
 from strata.builder import GraphBuilder
-from strata.execution import features, make_executed
+from strata.execution import feature_matrix, features, make_executed
+from strata.layer_models import Refined, Roofline, Unrolling, tiles
 from strata.operations import Activation, Pad, TransposedConvolution
 
 
@@ -65,3 +66,34 @@ def test_a_transposed_convolution_reads_all_of_its_input():
 
 def test_layers_without_a_window():
     assert ends((14, 14), lambda builder, x: builder.add(Activation("relu"), x)) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("groups", "channels", "expected"),
+    [(1, 96, 32), (2, 96, 16), (3, 96, 32), (12, 96, 8), (96, 96, 32), (5, 15, 1)],
+)
+def test_blocks_fill_groups_but_those_of_depthwise_convolutions(groups, channels, expected):
+    """96 channels are 3 x 32; of two groups each 48, 3 x 16; of twelve 8; 15 in five 3 each."""
+    builder = GraphBuilder("one")
+    source = builder.input(1, channels, 8, 8)
+    builder.convolution(source, channels, 3, groups=groups)
+    found = features(make_executed(builder.build().layers[1:]))
+    assert (found["channels_alignment"], found["filters_alignment"]) == (expected, expected)
+
+
+def test_a_grouped_convolution_fills_an_array_one_group_at_a_time():
+    """Groups of 8 and of 24 on an array of 16 filters: u_eff 1/2 and 3/4 by equation 3."""
+    unrolling = (Unrolling("filters", 16, 0.0),)
+
+    def row(groups):
+        builder = GraphBuilder("one")
+        source = builder.input(1, 96, 8, 8)
+        builder.convolution(source, 96, 3, groups=groups)
+        return feature_matrix([make_executed(builder.build().layers[1:])])
+
+    refined = Refined(Roofline(1e9, 1e9, 1e-6), unrolling)
+    filled = {groups: float(refined.efficiency(row(groups))[0]) for groups in (1, 4, 12, 96)}
+    # 96 filters fill six rows whole, depthwise or not
+    assert filled == pytest.approx({1: 1.0, 4: 0.75, 12: 0.5, 96: 1.0})
+    found = {groups: tuple(tiles(row(groups), unrolling)[0]) for groups in (1, 4, 12, 96)}
+    assert found == {1: (6, 0), 4: (8, 0.5), 12: (12, 0.5), 96: (6, 0)}
