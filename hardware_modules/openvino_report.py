@@ -12,6 +12,7 @@ import numpy as np
 
 from hardware_modules.node_layers import recover_root
 from hardware_modules.openvino_builder import layer_of, node_name
+from strata import operations as op
 from strata.errors import MatchError
 from strata.graph import Graph
 from strata.profile import ExecutedNode, Profile
@@ -28,6 +29,8 @@ _REQUIRED = {
     "FullyConnected": ("dense", "matmul"),
     "MatMul": ("dense", "matmul"),
 }
+# Kinds that are a reshape, a transpose and a reshape of the network.
+_REGROUPED = ("ShuffleChannels", "DepthToSpace", "SpaceToDepth")
 # The first of some samples, and the one after their last.
 Span = tuple[int, int]
 _INSERTED = ("Reorder", "Transpose", "Convert")
@@ -183,6 +186,19 @@ def _recover_nameless(
             pending.extend(executed[position]["producers"])
 
 
+def _regrouped(held: list[str], graph: Graph, claimed: set[str]) -> list[str]:
+    """What a node of _REGROUPED holds: the last reshape, and before it all that moves elements and
+    is held by no other node. A toolchain that writes split, transpose and reshape as one operation
+    keeps the last one's name.
+    """
+    names = [held[0]]
+    while (inputs := graph[names[0]].inputs) and inputs[0] not in claimed:
+        if not isinstance(graph[inputs[0]].parameters, op.Reshape | op.Transpose):
+            break
+        names.insert(0, inputs[0])
+    return [*names, *held[1:]]
+
+
 def _layers_of_nodes(
     executed: Sequence[Mapping[str, Any]], graph: Graph, names: dict[str, str]
 ) -> list[tuple[str, ...]]:
@@ -202,6 +218,9 @@ def _layers_of_nodes(
     for index, node in enumerate(executed):
         if held[index] and (required := _REQUIRED.get(node["layer_type"])):
             held[index] = recover_root(held[index], required, graph, claimed)
+        if held[index] and node["layer_type"] in _REGROUPED:
+            held[index] = _regrouped(held[index], graph, claimed)
+            claimed.update(held[index])
     _recover_nameless(held, executed, graph, claimed)
     return [tuple(layers) for layers in held]
 

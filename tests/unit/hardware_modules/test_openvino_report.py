@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmark.matcher import match
 from hardware_modules.openvino_report import (
     median_wall_ns,
     node_times_us,
@@ -230,3 +231,24 @@ def test_a_part_left_alone_does_not_hold_its_layer_twice():
     ]
     profile = profile_of(nodes, [[0, 0], [9, 9], [2, 2]])
     assert [n.layers for n in profile.nodes] == [("c",), ("c/normalise", "c/relu")]
+
+
+def test_a_shuffle_of_channels_is_a_transpose_whatever_name_it_keeps():
+    builder = GraphBuilder("shuffled")
+    source = builder.convolution(builder.input(1, 8, 4, 4, name="in"), 8, 1, name="c")
+    split = builder.add(op.Reshape((1, 2, 4, 4, 4)), source, name="split")
+    swapped = builder.add(op.Transpose((0, 2, 1, 3, 4)), split, name="swap")
+    builder.add(op.Reshape((1, 8, 4, 4)), swapped, name="joined")
+    nodes = [
+        NODES[0],
+        node("c", "Convolution", ["c"], ["in"]),
+        node("joined", "ShuffleChannels", ["joined"], ["c"]),
+    ]
+    graph = builder.build()
+    report = report_of(nodes, [[0, 0], [9, 9], [4, 4]], runs((1000, True), (500, False)))
+    profile = parse_report(report, graph)
+    assert [each.layers for each in profile.nodes] == [("c",), ("split", "swap", "joined")]
+    assert [each.executed.operation for each in match(graph, profile).layers] == [
+        "convolution",
+        "transpose",
+    ]
