@@ -62,8 +62,8 @@ def fit_layer_models(
     """Fit all kinds of layer models of one operation.
 
     `table` holds the columns of `model_gen.tables`; `unrolling` what sweeps said, of which the
-    identified dimensions are used. Tables too small for a forest give the roofline only, and a
-    note. FitError for a table nothing can be fitted to.
+    identified dimensions are used. Tables too small for a forest give a mixed model without
+    trees, or the roofline only, and a note. FitError for a table nothing can be fitted to.
     """
     check_table(table, f"table of {operation}")
     dimensions = identified(unrolling)
@@ -261,7 +261,8 @@ def _notes(
         notes.append("no row moves a byte: every estimate is the smallest time seen")
     with_target = int(has_target(table_matrix(table), peaks.roofline).sum())
     if Statistical.kind not in fitted.models:
-        notes.append(f"roofline only: {with_target} usable rows, a forest needs {FEWEST_ROWS}")
+        what = "no trees" if Mixed.kind in fitted.models else "roofline only"
+        notes.append(f"{what}: {with_target} usable rows, a forest needs {FEWEST_ROWS}")
     elif with_target < len(table):
         notes.append(f"{len(table) - with_target} rows without work were not used for the forest")
     if folds == 0:

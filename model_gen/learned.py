@@ -1,6 +1,6 @@
 """All kinds of layer models from one table (ANNETTE, section 5.1, and our mixed model)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from model_gen.statistical import (
 )
 from model_gen.tables import inside_networks, table_matrix, table_times
 from strata.execution import FEATURES, OWN_FEATURES
+from strata.forest import Forest
 from strata.layer_models import (
     KINDS,
     MINIMUM_UTILISATION,
@@ -42,6 +43,9 @@ _KERNEL_WEIGHT = 0.3
 # where an allocator puts them.
 _CHAINS = ["chain_before", "chain_after"]
 _FEWEST_GRAPHS = 10
+# What an engine without trees is fitted to at least: rows, and graphs that they stand in.
+FEWEST_OF_ENGINE = 4
+_FEWEST_GRAPHS_OF_ENGINE = 3
 # Long layers make a network's total but are few, and trees that err by shares of a layer leave them
 # to what shorter ones taught.
 _LENGTH_POWER = 0.25
@@ -89,6 +93,8 @@ def fit_models(
 ) -> Fitted:
     """Fit the kinds asked for; those that learn need enough rows with work, the roofline none.
 
+    Of some rows, too few for trees, the mixed model is its engine alone.
+
     `beside` are rows of the same operation in its ordinary way where `table` holds those with
     weights that are fetched in every run: the array is the same, and rows that wait for weights do
     not show its peak.
@@ -100,9 +106,12 @@ def fit_models(
     roofline = peaks.roofline
     models: dict[str, LayerModel] = {Roofline.kind: roofline}
     known = has_target(table_matrix(table), roofline)
-    if known.sum() < FEWEST_ROWS:
-        return Fitted(models, peaks, {})
     rows = table[known]
+    if len(rows) < FEWEST_ROWS:
+        several = rows["case_id"].nunique() >= _FEWEST_GRAPHS_OF_ENGINE
+        if several and len(rows) >= FEWEST_OF_ENGINE and Mixed.kind in kinds:
+            models[Mixed.kind] = _engine_alone(rows, peaks, dimensions)
+        return Fitted(_in_order(models), peaks, {})
     models[Refined.kind] = Refined(roofline, dimensions)
     above: dict[str, float] = {}
     if Statistical.kind in kinds:
@@ -114,7 +123,11 @@ def fit_models(
         above[Mixed.kind] = float(np.mean(utilisation > 1.0))
     if MixedAnnette.kind in kinds:
         models[MixedAnnette.kind] = _annette(rows, peaks, dimensions, seed, settings)
-    return Fitted({kind: models[kind] for kind in KINDS if kind in models}, peaks, above)
+    return Fitted(_in_order(models), peaks, above)
+
+
+def _in_order(models: Mapping[str, LayerModel]) -> dict[str, LayerModel]:
+    return {kind: models[kind] for kind in KINDS if kind in models}
 
 
 def _on_the_same_array(peaks: Peaks, others: Peaks) -> Peaks:
@@ -161,6 +174,19 @@ def _mixed(
         weights = weights * (base_s / np.median(base_s)) ** _LENGTH_POWER
     found = fit_columns(columns, names, target, seed, settings, weights)
     return Mixed(base, peaks.ceiling, found.forest, found.feature_names)
+
+
+def _engine_alone(rows: pd.DataFrame, peaks: Peaks, dimensions: tuple[Unrolling, ...]) -> Mixed:
+    """The simple engine with nothing learned over it.
+
+    A roofline has the rates of the fastest rows and no start: of an operation seen a dozen times it
+    tells the luckiest. What an engine has beyond it stays near it where rows do not tell.
+    """
+    base = fit_overlap(rows, Refined(peaks.roofline, dimensions), row_weights(rows))
+    leaf = np.zeros(1)
+    none = np.zeros(1, dtype=np.int32)
+    nothing = Forest(none - 1, leaf, none, none, leaf, none)
+    return Mixed(base, peaks.ceiling, nothing, ())
 
 
 def _annette(

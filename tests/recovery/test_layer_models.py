@@ -119,3 +119,22 @@ def test_what_a_few_graphs_have_is_not_learned_of_their_long_chains():
     assert ratio(0) == pytest.approx(1.5, rel=0.05)
     assert ratio(5) == pytest.approx(1.0, rel=0.05)
     assert ratio(40) == ratio(7) == pytest.approx(1.0, rel=0.1)
+
+
+def copies(rows: int, seed: int) -> pd.DataFrame:
+    """Layers that only move data: 20 us, then what they read at B and what they write at B / 2."""
+    table = features(rows, seed)
+    area = table["height"] * table["width"]
+    table = table.assign(ops=0.0, input_elements=table["channels"] * area)
+    table["output_elements"] = table["input_elements"] * np.tile([1.0, 4.0], rows)[:rows]
+    table["bytes"] = 4 * (table["input_elements"] + table["output_elements"])
+    reading_s, writing_s = (4 * table[f"{side}_elements"] / B for side in ("input", "output"))
+    return table.assign(time_s=20e-6 + reading_s + 2 * writing_s)
+
+
+def test_a_start_and_two_rates_come_back_from_ten_rows():
+    """Too few rows for trees, which a roofline has but one rate for."""
+    models = fit_layer_models(copies(10, 0), "pad", [], 0, QUICK).models
+    found = errors(models, copies(200, 1))
+    assert found["mixed"] < 0.02
+    assert found["roofline"] > 0.1

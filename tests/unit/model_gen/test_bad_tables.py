@@ -201,12 +201,19 @@ def test_a_table_of_no_layer_type_is_refused():
         fit({"convolution@moon": convolutions()})
 
 
-@pytest.mark.parametrize("rows", [1, 29])
-def test_few_rows_give_the_roofline_and_say_so(rows, tmp_path):
-    model, report = fit({"convolution": convolutions(rows)})
+def test_one_row_gives_the_roofline_and_says_so(tmp_path):
+    model, report = fit({"convolution": convolutions(1)})
     assert set(model.layer_models["convolution"]) == {"roofline"}
     assert any("roofline only" in note for note in report["notes"])
     assert all(layer.fell_back for layer in estimate(probe_graph(), model).layers)
+    assert_sound(model, tmp_path)
+
+
+@pytest.mark.parametrize("rows", [4, 29])
+def test_few_rows_give_an_engine_without_trees_and_say_so(rows, tmp_path):
+    model, report = fit({"convolution": convolutions(rows)})
+    assert set(model.layer_models["convolution"]) == {"roofline", "mixed"}
+    assert any(f"no trees: {rows} usable rows" in note for note in report["notes"])
     assert_sound(model, tmp_path)
 
 

@@ -71,10 +71,14 @@ def test_table_is_left_as_it_was():
     assert values.equals(before)
 
 
-def test_too_few_rows_give_a_roofline_and_a_note():
-    result = fit(table(rows=29))
-    assert set(result.models) == {"roofline"}
-    assert any("29 usable rows, a forest needs 30" in note for note in result.notes)
+@pytest.mark.parametrize(
+    ("rows", "expected"), [(29, {"roofline", "mixed"}), (4, {"roofline"}), (2, {"roofline"})]
+)
+def test_too_few_rows_give_no_trees_and_a_note(rows, expected):
+    """Two rows a graph: 29 are of 15 graphs, four of two and two of one."""
+    result = fit(table(rows=rows))
+    assert set(result.models) == expected
+    assert any(f"{rows} usable rows, a forest needs 30" in note for note in result.notes)
 
 
 def test_one_row_and_one_case():
