@@ -74,12 +74,12 @@ def _settings(case: BenchmarkCase) -> list[Mapping[str, Any]]:
 
 
 def _in_chains(cases: Sequence[BenchmarkCase]) -> list[BenchmarkCase]:
-    """Samples of convolutions that stand in a chain."""
+    """Samples of ordinary convolutions that stand in a chain."""
     return [
         case
         for case in cases
         if case.benchmark == "convolution" and case.settings.get("stride", 1) == 1
-        if not case.tags.get("sweep")
+        if not case.tags.get("sweep") and case.settings.get("groups", 1) == 1
     ]
 
 
@@ -141,7 +141,6 @@ def _paired(cases: Sequence[BenchmarkCase]) -> list[BenchmarkCase]:
     samples = [
         case
         for case in _in_chains(cases)
-        if case.settings.get("groups", 1) == 1
         if min(case.settings["height"], case.settings["width"]) >= _LEAST_EXTENT
     ]
     shapes = _spread(samples, min(_PAIRED, len(samples) // _PART_PAIRED))

@@ -3,7 +3,7 @@
 Shapes are drawn as real networks have them, by rules of thumb (`benchmark.draws`) or near their
 layers (`benchmark.layer_distribution`). Data set 1 then rounds the settings that the array unrolls
 to multiples of their fitted s, data set 2 adds Gaussian noise to them, data set 3 is their union.
-Grouped convolutions, which the paper does not have, are in none of them and stay as drawn.
+Grouped convolutions, which the paper does not have, stay as drawn and are tagged "base".
 A point depends only on (run seed, benchmark, index): order and parallelism change nothing.
 """
 

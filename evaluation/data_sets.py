@@ -76,13 +76,17 @@ def measured_points(
     sizes: Mapping[str, int],
     count: int,
 ) -> pd.DataFrame:
-    """`count` points of data sets 1 and 2 each, as a layer table; for modules that only compute."""
+    """At most `count` points of data sets 1 and 2 each, as a layer table; for modules that only
+    compute. What the sampler has in neither set, and what the platform refuses, is no point.
+    """
     rows = Rows()
     console = Console(file=sys.stderr)
     for data_set in (ALIGNED, NOISY):
-        sampling = run.sampling.model_copy(update={"data_set": data_set})
+        sampling = run.sampling.model_copy(update={"data_set": data_set, "grouped_share": 0.0})
         for index in track(range(count), f"points {data_set}", console=console, transient=True):
             case = sample_case(OPERATION, index, run.seed, sampling, sizes)
+            if case.tags["data_set"] != data_set:
+                continue
             graph = build(case.benchmark, case.settings)
             try:
                 report = module.profile(module.compile(graph), 1, 0)

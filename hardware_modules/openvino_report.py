@@ -187,15 +187,15 @@ def _recover_nameless(
 
 
 def _regrouped(held: list[str], graph: Graph, claimed: set[str]) -> list[str]:
-    """What a node of _REGROUPED holds: the last reshape, and before it all that moves elements and
-    is held by no other node. A toolchain that writes split, transpose and reshape as one operation
-    keeps the last one's name.
+    """What a node of _REGROUPED holds: the last reshape, whose name it keeps, and before it the
+    transpose and the reshape that no other node holds.
     """
     names = [held[0]]
-    while (inputs := graph[names[0]].inputs) and inputs[0] not in claimed:
-        if not isinstance(graph[inputs[0]].parameters, op.Reshape | op.Transpose):
+    for kind in (op.Transpose, op.Reshape):
+        before = graph[names[0]].inputs[0]
+        if before in claimed or not isinstance(graph[before].parameters, kind):
             break
-        names.insert(0, inputs[0])
+        names.insert(0, before)
     return [*names, *held[1:]]
 
 

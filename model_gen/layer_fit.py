@@ -19,7 +19,7 @@ from model_gen.statistical import (
 )
 from model_gen.tables import check_table, hashed_share, inside_networks, table_matrix, table_times
 from model_gen.unrolling import UnrollingFit, identified
-from strata.layer_models import KINDS, LayerModel, Mixed, Roofline, Statistical, Unrolling
+from strata.layer_models import KINDS, LayerModel, Mixed, Refined, Roofline, Statistical, Unrolling
 
 _FOLDS = 5
 # Held out in turn, so many rows tell an error well enough; fitting five more times to tens of
@@ -69,8 +69,10 @@ def fit_layer_models(
     dimensions = identified(unrolling)
     folds, predicted, settings = _validated(table, dimensions, seed, settings, beside)
     fitted = fit_models(table, dimensions, seed, settings, beside=beside)
+    if Refined.kind not in fitted.models and Mixed.kind not in predicted:
+        fitted.models.pop(Mixed.kind, None)  # an engine that no layer held out could judge
     metrics = {
-        "learner": settings.learner,
+        "learner": settings.learner if Refined.kind in fitted.models else "none",
         "rows": len(table),
         "peak_rows": fitted.peaks.rows_used,
         "above_one_share": fitted.above_one_share,
@@ -156,7 +158,7 @@ def _validated(
     def errors(times_s: np.ndarray) -> np.ndarray:
         return np.abs(times_s / measured_s - 1)
 
-    known = Mixed.kind in predicted and len(table) <= _MOST_CHOSEN
+    known = _with_trees(predicted) and len(table) <= _MOST_CHOSEN
     if not known or np.nanmean(errors(predicted[Mixed.kind])) < _GOOD_ENOUGH:
         return folds, predicted, first
     tried = {first: predicted[Mixed.kind]}
@@ -178,6 +180,15 @@ def _validated(
         if each == best or _as_good(errors(tried[each]) - errors(tried[best]), cases)
     )
     return folds, predicted | {Mixed.kind: tried[chosen]}, chosen
+
+
+def _with_trees(predicted: Mapping[str, np.ndarray]) -> bool:
+    """Whether every fold had enough rows for trees, where learners differ.
+
+    Whoever has trees has a refined roofline, too.
+    """
+    refined_s, roofline_s = (predicted.get(each.kind, np.empty(0)) for each in (Refined, Roofline))
+    return bool(np.isfinite(refined_s).sum() == np.isfinite(roofline_s).sum() > 0)
 
 
 def _as_good(excess: np.ndarray, cases: np.ndarray) -> bool:

@@ -43,9 +43,8 @@ _KERNEL_WEIGHT = 0.3
 # where an allocator puts them.
 _CHAINS = ["chain_before", "chain_after"]
 _FEWEST_GRAPHS = 10
-# What an engine without trees is fitted to at least: rows, and graphs that they stand in.
-FEWEST_OF_ENGINE = 4
-_FEWEST_GRAPHS_OF_ENGINE = 3
+# Graphs that an engine without trees is fitted to at least.
+_FEWEST_OF_ENGINE = 3
 # Long layers make a network's total but are few, and trees that err by shares of a layer leave them
 # to what shorter ones taught.
 _LENGTH_POWER = 0.25
@@ -108,8 +107,7 @@ def fit_models(
     known = has_target(table_matrix(table), roofline)
     rows = table[known]
     if len(rows) < FEWEST_ROWS:
-        several = rows["case_id"].nunique() >= _FEWEST_GRAPHS_OF_ENGINE
-        if several and len(rows) >= FEWEST_OF_ENGINE and Mixed.kind in kinds:
+        if Mixed.kind in kinds and rows["case_id"].nunique() >= _FEWEST_OF_ENGINE:
             models[Mixed.kind] = _engine_alone(rows, peaks, dimensions)
         return Fitted(_in_order(models), peaks, {})
     models[Refined.kind] = Refined(roofline, dimensions)

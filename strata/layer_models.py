@@ -413,7 +413,9 @@ def tiles(matrix: np.ndarray, unrolling: tuple[Unrolling, ...]) -> np.ndarray:
     """
     x, times = _unrolled(matrix, unrolling)
     steps = x / np.array([each.size for each in unrolling])
-    return np.stack([np.ceil(steps) * times, steps % 1.0], axis=2).reshape(len(matrix), -1)
+    return np.stack([np.ceil(steps) * times, steps % 1.0], axis=2).reshape(
+        len(matrix), 2 * len(unrolling)
+    )
 
 
 # What a grouped convolution has of its own in each group: an array is filled by one at a time.

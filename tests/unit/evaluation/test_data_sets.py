@@ -109,6 +109,8 @@ def test_points_of_a_simulated_platform_are_its_own():
     file = platform_file(RUN, "dpu_zcu102")
     described = load_platform(file)
     run = described.apply(load_config(RUN), file)
+    grouped = run.sampling.model_copy(update={"grouped_share": 0.9})  # are in neither set
+    run = run.model_copy(update={"sampling": grouped})
     module = create(described.module, described.options)
     found = measured_points(module, run, {"filters": 16}, 12)
     counts = found["data_set"].value_counts().to_dict()

@@ -236,7 +236,8 @@ def test_a_part_left_alone_does_not_hold_its_layer_twice():
 def test_a_shuffle_of_channels_is_a_transpose_whatever_name_it_keeps():
     builder = GraphBuilder("shuffled")
     source = builder.convolution(builder.input(1, 8, 4, 4, name="in"), 8, 1, name="c")
-    split = builder.add(op.Reshape((1, 2, 4, 4, 4)), source, name="split")
+    turned = builder.add(op.Transpose((0, 1, 3, 2)), source, name="turned")  # nobody's
+    split = builder.add(op.Reshape((1, 2, 4, 4, 4)), turned, name="split")
     swapped = builder.add(op.Transpose((0, 2, 1, 3, 4)), split, name="swap")
     builder.add(op.Reshape((1, 8, 4, 4)), swapped, name="joined")
     nodes = [

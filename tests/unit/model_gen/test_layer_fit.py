@@ -72,13 +72,28 @@ def test_table_is_left_as_it_was():
 
 
 @pytest.mark.parametrize(
-    ("rows", "expected"), [(29, {"roofline", "mixed"}), (4, {"roofline"}), (2, {"roofline"})]
+    ("rows", "expected"),
+    [(29, {"roofline", "mixed"}), (7, {"roofline", "mixed"}), (6, {"roofline"})],
 )
 def test_too_few_rows_give_no_trees_and_a_note(rows, expected):
-    """Two rows a graph: 29 are of 15 graphs, four of two and two of one."""
+    """Two rows a graph: 29 are of 15 graphs, 7 of 4, three of which tell the fourth; 6 of 3."""
     result = fit(table(rows=rows))
-    assert set(result.models) == expected
+    assert set(result.models) == set(result.metrics["mape_percent"]) == expected
     assert any(f"{rows} usable rows, a forest needs 30" in note for note in result.notes)
+    assert result.metrics["learner"] == "none"
+
+
+@pytest.mark.parametrize("rows", [29, 32])
+def test_learners_are_not_compared_where_folds_are_too_small_for_trees(rows, monkeypatch):
+    """Of 32 rows a fold has 26: engines alone, which are the same whatever the learner."""
+    calls = []
+    validate = layer_fit._cross_validate
+    monkeypatch.setattr(
+        layer_fit, "_cross_validate", lambda *given: calls.append(given) or validate(*given)
+    )
+    found = fit_layer_models(table(rows=rows), "convolution", (), 0, ForestSettings(8))
+    assert len(calls) == 1
+    assert found.metrics["learner"] == (CANDIDATES[0] if rows == 32 else "none")
 
 
 def test_one_row_and_one_case():
@@ -324,7 +339,8 @@ def test_of_equally_good_learners_the_bounded_one_is_taken(monkeypatch):
 
     def no_errors(*arguments):
         # whatever is fitted, all learners miss every layer by the same 5%
-        return 5, {"mixed": values["time_s"].to_numpy() * 1.05}
+        times_s = values["time_s"].to_numpy() * 1.05
+        return 5, dict.fromkeys(("mixed", "refined", "roofline"), times_s)
 
     monkeypatch.setattr(layer_fit, "_cross_validate", no_errors)
     found = fit_layer_models(values, "convolution", (), 0, ForestSettings(8, learner="best"))

@@ -97,3 +97,19 @@ def test_a_grouped_convolution_fills_an_array_one_group_at_a_time():
     assert filled == pytest.approx({1: 1.0, 4: 0.75, 12: 0.5, 96: 1.0})
     found = {groups: tuple(tiles(row(groups), unrolling)[0]) for groups in (1, 4, 12, 96)}
     assert found == {1: (6, 0), 4: (8, 0.5), 12: (12, 0.5), 96: (6, 0)}
+    # only channels and filters are a group's: 8 columns in blocks of 3 leave 2 over, grouped or not
+    two = (Unrolling("output_width", 3, 0.0), *unrolling)
+    assert tuple(tiles(row(12), two)[0]) == pytest.approx((3, 2 / 3, 12, 0.5))
+    assert tiles(row(12)[:0], two).shape == (0, 4)
+
+
+def test_groups_of_a_transposed_convolution_are_groups_and_a_multiplier_makes_none():
+    builder = GraphBuilder("one")
+    source = builder.input(1, 96, 8, 8)
+    builder.add(TransposedConvolution(48, (2, 2), (2, 2), groups=4), source)
+    found = features(make_executed(builder.build().layers[1:]))
+    assert (found["channels_alignment"], found["filters_alignment"]) == (8, 4)
+    builder = GraphBuilder("two")
+    builder.convolution(builder.input(1, 24, 8, 8), 72, 3, groups=24)
+    found = features(make_executed(builder.build().layers[1:]))
+    assert (found["channels_alignment"], found["filters_alignment"]) == (8, 8)
