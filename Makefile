@@ -41,7 +41,7 @@ test: $(INSTALLED)
 	@$(MAKE) --no-print-directory ncs2-toolchain || echo "tests of the NCS2's compiler are skipped"
 	ruff check . && ruff format --check . && mypy && lint-imports
 	snakemake --lint --configfile config/tiny.yaml
-	pytest
+	pytest -n 2 --dist loadfile
 
 test-slow: $(INSTALLED)
 	pytest -m slow
