@@ -187,19 +187,33 @@ def candidate_edges(
     """Edges over which `consumer` could join a group: those whose producer ends its group.
 
     `groups` maps the name of each earlier layer to its group so far. An input's group is the
-    input: what joins it is folded into how the input is read, and not executed.
+    input: what joins it is folded into how the input is read, and not executed. A slice finds the
+    group as it was before other slices of the same tensor joined: they change nothing for it.
     """
-    names = [
-        name
+    found = {
+        name: group
         for name in dict.fromkeys(consumer.inputs)
-        if (group := groups.get(name)) and group[-1].name == name
-    ]
-    free = [_is_free(context, name) for name in names]
-    for place, name in enumerate(names):
+        if (group := _open_group(groups.get(name, ()), name, consumer))
+    }
+    free = [_is_free(context, name) for name in found]
+    for place, (name, group) in enumerate(found.items()):
         producer = context.graph[name]
         other = groups.get(other_operand(consumer, producer) or "", ())
         earlier, later = sum(free[:place]), sum(free[place + 1 :])
-        yield Edge(tuple(groups[name]), producer, consumer, tuple(other), earlier, later)
+        yield Edge(tuple(group), producer, consumer, tuple(other), earlier, later)
+
+
+def _open_group(group: Sequence[Layer], name: str, consumer: Layer) -> Sequence[Layer]:
+    """A group as `consumer` would join it behind the layer `name`; empty where it cannot."""
+    end = len(group)
+    if isinstance(consumer.parameters, op.Slice):
+        while end and _is_slice_of(group[end - 1], name):
+            end -= 1
+    return group[:end] if end and group[end - 1].name == name else ()
+
+
+def _is_slice_of(layer: Layer, name: str) -> bool:
+    return isinstance(layer.parameters, op.Slice) and name in layer.inputs
 
 
 def is_shared(context: Context, name: str) -> bool:

@@ -94,6 +94,43 @@ def test_a_layer_cannot_join_a_group_whose_end_it_does_not_read():
     assert names(apply_mapping(builder.build(), mapping)) == [["a", "a/relu"], ["pool"]]
 
 
+def halves():
+    """A tensor of 16 channels, its halves, and a convolution that reads the second."""
+    builder = GraphBuilder("halves")
+    source = builder.convolution(builder.input(1, 8, 8, 8, name="in"), 16, 3, name="source")
+    builder.add(op.Slice((0, 0, 0, 0), (1, 8, 6, 6), (1, 1, 1, 1)), source, name="first")
+    builder.add(op.Slice((0, 8, 0, 0), (1, 16, 6, 6), (1, 1, 1, 1)), source, name="second")
+    builder.convolution("second", 8, 1, name="reader")
+    builder.add(op.Concat(1), "first", "reader", name="both")
+    return builder.build()
+
+
+def test_slices_of_one_tensor_join_its_group_side_by_side():
+    graph = halves()
+    fused = MappingModel(fusion={"convolution->slice": constant(1.0)})
+    together = ["source", "first", "second"]
+    assert names(apply_mapping(graph, fused)) == [together, ["reader"], ["both"]]
+
+
+def test_a_slice_finds_the_group_as_if_no_other_slice_had_joined_it():
+    graph = halves()
+    context, group = Context(graph), [graph["source"], graph["first"]]
+    groups = {"source": group, "first": group}
+    (edge,) = candidate_edges(context, graph["second"], groups)
+    assert edge.group == (graph["source"],)
+    (alone,) = candidate_edges(context, graph["first"], {"source": [graph["source"]]})
+    assert edge_features(context, edge) == edge_features(context, alone)
+    # whatever else reads the whole tensor finds the group closed, and so does what has none
+    assert not list(candidate_edges(context, graph["second"], {}))
+    builder = GraphBuilder("closed")
+    source = builder.convolution(builder.input(1, 8, 8, 8, name="in"), 16, 3, name="source")
+    builder.add(op.Slice((0, 0, 0, 0), (1, 8, 6, 6), (1, 1, 1, 1)), source, name="first")
+    builder.add(op.Activation("relu"), source, name="relu")
+    graph = builder.build()
+    group = [graph["source"], graph["first"]]
+    assert not list(candidate_edges(Context(graph), graph["relu"], {"source": group}))
+
+
 def test_inserted_conversions_follow_the_tensor_they_convert_once():
     mapping = MappingModel(
         {"*->activation": constant(1.0)},
