@@ -187,8 +187,8 @@ def candidate_edges(
     """Edges over which `consumer` could join a group: those whose producer ends its group.
 
     `groups` maps the name of each earlier layer to its group so far. An input's group is the
-    input: what joins it is folded into how the input is read, and not executed. A slice finds the
-    group as it was before other slices of the same tensor joined: they change nothing for it.
+    input: what joins it is folded into how the input is read, and not executed. Slices of one
+    tensor are views side by side: each, and what reads it, finds the group without the others.
     """
     found = {
         name: group
@@ -205,15 +205,31 @@ def candidate_edges(
 
 def _open_group(group: Sequence[Layer], name: str, consumer: Layer) -> Sequence[Layer]:
     """A group as `consumer` would join it behind the layer `name`; empty where it cannot."""
-    end = len(group)
-    if isinstance(consumer.parameters, op.Slice):
-        while end and _is_slice_of(group[end - 1], name):
-            end -= 1
-    return group[:end] if end and group[end - 1].name == name else ()
+    if any(isinstance(layer.parameters, op.Slice) for layer in group):
+        beside = _beside(group, name, consumer)
+        group = [layer for layer in group if layer.name not in beside]
+    return group if group and group[-1].name == name else ()
 
 
-def _is_slice_of(layer: Layer, name: str) -> bool:
-    return isinstance(layer.parameters, op.Slice) and name in layer.inputs
+def _beside(group: Sequence[Layer], name: str, consumer: Layer) -> set[str]:
+    """Other slices of what `consumer` reads a slice of, or is one of, and what joined behind them.
+
+    In whichever order a graph lists them, slices of one tensor know nothing of each other.
+    """
+    layers = {layer.name: layer for layer in group}
+    cut = {name} if isinstance(consumer.parameters, op.Slice) else set()
+    own = {name}
+    while (layer := layers.get(name)) and isinstance(layer.parameters, op.Slice):
+        name = layer.inputs[0]
+        cut.add(name)
+        own.add(name)
+    found: set[str] = set()
+    for layer in group:
+        read = layers.keys() & set(layer.inputs)
+        sliced = isinstance(layer.parameters, op.Slice) and layer.inputs[0] in cut
+        if layer.name not in own and (sliced or (read and read <= found)):
+            found.add(layer.name)
+    return found
 
 
 def is_shared(context: Context, name: str) -> bool:

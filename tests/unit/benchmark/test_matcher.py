@@ -66,6 +66,24 @@ def test_names_decide_where_the_profiler_gives_them():
     assert [layer.executed.name for layer in found.layers] == ["conv1", "conv2", "pool", "sum"]
 
 
+def test_every_slice_of_a_tensor_is_a_decision_and_so_is_what_reads_it():
+    builder = GraphBuilder("halves")
+    builder.convolution(builder.input(1, 8, 16, 16, name="in"), 8, 3, name="conv")
+    for name, start in (("low", 0), ("high", 4)):
+        cut = op.Slice((0, start, 0, 0), (1, start + 4, 14, 14), (1, 1, 1, 1))
+        builder.add(cut, "conv", name=name)
+        builder.add(op.Activation("relu"), name, name=f"{name} relu")
+    graph = builder.build()
+    joined = match(graph, profile(node("n", "conv", "low", "low relu", "high", "high relu")))
+    assert flags(joined) == {
+        "conv": dict.fromkeys(("low", "low relu", "high", "high relu"), "FUSED")
+    }
+    nodes = (node("n1", "conv", "low"), node("n2", "high"), node("n3", "low relu", "high relu"))
+    apart = flags(match(graph, profile(*nodes)))
+    assert apart["conv"] == {"low": "FUSED", "low relu": "NOT_FUSED", "high": "NOT_FUSED"}
+    assert apart["high"] == {"high relu": "NOT_FUSED"}
+
+
 def test_nodes_that_share_a_layer_are_one_executed_layer_and_their_times_add_up():
     found = match(
         two_blocks(),

@@ -94,41 +94,61 @@ def test_a_layer_cannot_join_a_group_whose_end_it_does_not_read():
     assert names(apply_mapping(builder.build(), mapping)) == [["a", "a/relu"], ["pool"]]
 
 
-def halves():
-    """A tensor of 16 channels, its halves, and a convolution that reads the second."""
+def halves(*order: str):
+    """A tensor of 16 channels and readers of its halves, added in the order of their names."""
+    low, high = (1, 8, 6, 6), (1, 16, 6, 6)
+    layers = {
+        "first": (op.Slice((0, 0, 0, 0), low, (1, 1, 1, 1)), ["source"]),
+        "second": (op.Slice((0, 8, 0, 0), high, (1, 1, 1, 1)), ["source"]),
+        "quarter": (op.Slice((0, 0, 0, 0), (1, 4, 6, 6), (1, 1, 1, 1)), ["first"]),
+        "relu first": (op.Activation("relu"), ["first"]),
+        "relu second": (op.Activation("relu"), ["second"]),
+        "relu": (op.Activation("relu"), ["source"]),
+    }
     builder = GraphBuilder("halves")
-    source = builder.convolution(builder.input(1, 8, 8, 8, name="in"), 16, 3, name="source")
-    builder.add(op.Slice((0, 0, 0, 0), (1, 8, 6, 6), (1, 1, 1, 1)), source, name="first")
-    builder.add(op.Slice((0, 8, 0, 0), (1, 16, 6, 6), (1, 1, 1, 1)), source, name="second")
-    builder.convolution("second", 8, 1, name="reader")
-    builder.add(op.Concat(1), "first", "reader", name="both")
+    builder.convolution(builder.input(1, 8, 8, 8, name="in"), 16, 3, name="source")
+    for name in order:
+        parameters, inputs = layers[name]
+        builder.add(parameters, *inputs, name=name)
     return builder.build()
 
 
-def test_slices_of_one_tensor_join_its_group_side_by_side():
-    graph = halves()
-    fused = MappingModel(fusion={"convolution->slice": constant(1.0)})
-    together = ["source", "first", "second"]
-    assert names(apply_mapping(graph, fused)) == [together, ["reader"], ["both"]]
+VIEWS = MappingModel(
+    fusion={"convolution->slice": constant(1.0), "convolution->activation": constant(1.0)}
+)
 
 
-def test_a_slice_finds_the_group_as_if_no_other_slice_had_joined_it():
-    graph = halves()
-    context, group = Context(graph), [graph["source"], graph["first"]]
-    groups = {"source": group, "first": group}
+@pytest.mark.parametrize(
+    "order",
+    [
+        ("first", "second", "relu first", "relu second"),
+        ("first", "relu first", "second", "relu second"),
+        ("first", "quarter", "second", "relu second"),
+        ("second", "relu second", "first", "quarter"),
+    ],
+)
+def test_slices_of_one_tensor_join_its_group_in_any_order(order):
+    assert names(apply_mapping(halves(*order), VIEWS)) == [["source", *order]]
+
+
+def test_who_reads_the_whole_tensor_does_not_join_behind_a_part_of_it():
+    assert names(apply_mapping(halves("first", "relu"), VIEWS)) == [["source", "first"], ["relu"]]
+
+
+def test_a_slice_and_its_reader_find_the_group_as_if_no_other_slice_had_joined_it():
+    graph = halves("first", "relu first", "second", "relu second")
+    context = Context(graph)
+    group = [graph[name] for name in ("source", "first", "relu first")]
+    groups = {layer.name: group for layer in group}
     (edge,) = candidate_edges(context, graph["second"], groups)
     assert edge.group == (graph["source"],)
-    (alone,) = candidate_edges(context, graph["first"], {"source": [graph["source"]]})
+    (alone,) = candidate_edges(context, graph["first"], {"source": group[:1]})
     assert edge_features(context, edge) == edge_features(context, alone)
-    # whatever else reads the whole tensor finds the group closed, and so does what has none
+    group.append(graph["second"])
+    (edge,) = candidate_edges(context, graph["relu second"], {"second": group})
+    assert edge.group == (graph["source"], graph["second"])
+    # what has no group has no edge
     assert not list(candidate_edges(context, graph["second"], {}))
-    builder = GraphBuilder("closed")
-    source = builder.convolution(builder.input(1, 8, 8, 8, name="in"), 16, 3, name="source")
-    builder.add(op.Slice((0, 0, 0, 0), (1, 8, 6, 6), (1, 1, 1, 1)), source, name="first")
-    builder.add(op.Activation("relu"), source, name="relu")
-    graph = builder.build()
-    group = [graph["source"], graph["first"]]
-    assert not list(candidate_edges(Context(graph), graph["relu"], {"source": group}))
 
 
 def test_inserted_conversions_follow_the_tensor_they_convert_once():
