@@ -69,10 +69,11 @@ def fit_layer_models(
     dimensions = identified(unrolling)
     folds, predicted, settings = _validated(table, dimensions, seed, settings, beside)
     fitted = fit_models(table, dimensions, seed, settings, beside=beside)
-    if Refined.kind not in fitted.models and Mixed.kind not in predicted:
+    with_trees = Refined.kind in fitted.models
+    if not with_trees and Mixed.kind not in predicted:
         fitted.models.pop(Mixed.kind, None)  # an engine that no layer held out could judge
     metrics = {
-        "learner": settings.learner if Refined.kind in fitted.models else "none",
+        "learner": settings.learner if with_trees else "none",
         "rows": len(table),
         "peak_rows": fitted.peaks.rows_used,
         "above_one_share": fitted.above_one_share,

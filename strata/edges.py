@@ -217,12 +217,10 @@ def _beside(group: Sequence[Layer], name: str, consumer: Layer) -> set[str]:
     In whichever order a graph lists them, slices of one tensor know nothing of each other.
     """
     layers = {layer.name: layer for layer in group}
-    cut = {name} if isinstance(consumer.parameters, op.Slice) else set()
-    own = {name}
-    while (layer := layers.get(name)) and isinstance(layer.parameters, op.Slice):
-        name = layer.inputs[0]
-        cut.add(name)
-        own.add(name)
+    own = [name]  # from what is read up to the tensor that it is a slice of, of a slice of, ...
+    while (layer := layers.get(own[-1])) and isinstance(layer.parameters, op.Slice):
+        own.append(layer.inputs[0])
+    cut = own if isinstance(consumer.parameters, op.Slice) else own[1:]
     found: set[str] = set()
     for layer in group:
         read = layers.keys() & set(layer.inputs)

@@ -2,8 +2,8 @@
 
 ANNETTE, section 5.2: decision trees per pair of operations on the feature vectors of both layers.
 Training (`benchmark.matcher`) and prediction walk the graph in the same way: layer by layer in
-topological order, asking for each producer whose group ends there (`strata.edges`, of slices
-too), "does this layer join?".
+topological order, asking for each producer whose group ends there, "does this layer join?"
+(`strata.edges.candidate_edges`, which says what ends a group).
 Trees of an unseen pair fall back to the one of "*->consumer", then to "not fused".
 """
 
