@@ -1,13 +1,13 @@
 """Starts and rates of the simple engine under a mixed model (`strata.layer_models.Overlap`)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import least_squares
 
 from model_gen.tables import table_matrix, table_times
-from strata.blocking import Blocking, FixedTile
+from strata.blocking import Blocking, FixedTile, PoolBlocking
 from strata.layer_models import SHORTEST_S, Overlap, Refined, overlap_terms, overlapped, split_terms
 
 # Errors of the logarithm beyond this count by their size, not its square: layers that take
@@ -26,6 +26,17 @@ _MOST_ROWS = 4_000
 
 # Engines of blocks that a table is tried with. The Myriad X's sizes and limits are those of its
 # published compiler (OpenVINO 2021.4, hardware tiling); half of nine slices of CMX hold a tile.
+_MYRIAD_X_POOLING = PoolBlocking(
+    channels=16,
+    plane_bytes=0x1000,
+    ended_plane_bytes=0x800,
+    fewest_columns=8,
+    most_kernel=15,
+    most_stride=8,
+    even_height=700,
+    even_width=1000,
+    split_filters=(128, 64, 32),
+)
 MYRIAD_X = Blocking(
     multipliers=256,
     pass_cycles=(0, 5, 11, 19, 31),
@@ -59,8 +70,14 @@ MYRIAD_X = Blocking(
         FixedTile(3, 52, 26, 256, 512, rows=52, columns=52, part_channels=128),
         FixedTile(3, 23, 23, 256, 640, rows=14, columns=23, part_channels=256),
     ),
+    pooling=_MYRIAD_X_POOLING,
 )
-_BLOCKINGS = (MYRIAD_X,)
+# Tables do not say what a pooling computes; averages are told by what they cost.
+MYRIAD_X_AVERAGES = replace(
+    MYRIAD_X,
+    pooling=replace(_MYRIAD_X_POOLING, refused=((3, 2), (5, 3)), odd_refused=True),
+)
+_BLOCKINGS = (MYRIAD_X, MYRIAD_X_AVERAGES)
 # Another engine's blocks only add numbers to fit: they must explain this much more.
 _WORTH = 0.7
 
@@ -76,21 +93,21 @@ class _Found:
 def fit_overlap(rows: pd.DataFrame, refined: Refined, weights: np.ndarray) -> Overlap:
     """Least squares of log(measured / estimated) over (rows,) `weights`, all parameters positive.
 
-    With a known engine's blocks or without, by what the rows say: where windows go over all
-    channels, and the cost with blocks is below _WORTH of that without.
+    With a known engine's blocks or without, by what the rows say: where there are windows, not of
+    depthwise filters, and the cost with blocks is below _WORTH of that without.
     """
     some = np.unique(np.linspace(0, len(rows) - 1, _MOST_ROWS).astype(int))
     matrix, measured = table_matrix(rows.iloc[some]), table_times(rows.iloc[some])
     emphasis = weights[some]
     found = _fit(matrix, measured, refined, emphasis, None)
-    windows = (rows["kernel_height"] > 1) & (rows["groups"] < rows["channels"])
-    if not (windows & (rows["weight_elements"] > 0)).any():
+    pooled = rows["weight_elements"] == 0
+    windows = (rows["kernel_height"] > 1) & (pooled | (rows["groups"] < rows["channels"]))
+    if not windows.any():
         return found.base
-    for blocking in _BLOCKINGS:
-        other = _fit(matrix, measured, refined, emphasis, blocking)
-        if other.cost < _WORTH * found.cost:
-            found = other
-    return found.base
+    tried = _BLOCKINGS if pooled.any() else _BLOCKINGS[:1]
+    others = [_fit(matrix, measured, refined, emphasis, blocking) for blocking in tried]
+    best = min(others, key=lambda each: each.cost)
+    return best.base if best.cost < _WORTH * found.cost else found.base
 
 
 def _fit(

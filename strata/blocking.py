@@ -1,21 +1,25 @@
-"""How a compiler cuts a convolution for an engine that works on blocks of channels.
+"""How a compiler cuts convolutions and poolings for an engine that works on blocks of channels.
 
 Such an engine holds some rows of its input and one tile of its output. Its compiler chooses the
 block and cuts channels, width and height so that both fit, at the fewest cycles: two layers that
 look alike may be cut differently and differ in time by a factor. Nothing in that choice needs the
-network: it follows from the layer's own sizes, by the rule that OpenVINO's published compiler for
-the Myriad X follows (release 2021.4, hardware tiling of convolutions), with the shapes for which it
-has tiles of its own. Left out are merged pooling and paddings that differ by more than one.
+network: it follows from the layer's own sizes, by the rules that OpenVINO's published compiler for
+the Myriad X follows (release 2021.4, hardware tiling of convolutions and of poolings), with the
+shapes for which it has tiles of its own. Left out are merged pooling and paddings that differ by
+more than one. The network matters in one way: a convolution whose result a pooling alone reads.
 """
 
 from collections import Counter
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from itertools import product
+from math import prod
 
 import numpy as np
 
 from strata.errors import SchemaError
 from strata.execution import FEATURES
+from strata.layer import OPERATIONS
 
 # Columns of `block_terms`: what a stage takes by itself, and what the engine does.
 START_TERMS = (
@@ -26,6 +30,8 @@ START_TERMS = (
     "summed_elements",
     "copied_elements",
     "stage_weights",
+    "padded_elements",
+    "software_stages",
 )
 ENGINE_TERMS = ("block_cycles", "pass_pixels", "pass_rows", "unblocked_macs")
 # How a layer is cut: for trees to read beside the terms.
@@ -34,8 +40,11 @@ BLOCK_NAMES = (*START_TERMS, *ENGINE_TERMS, *CUT_NAMES)
 _SIZES = (
     *("height", "width", "channels", "filters", "output_height", "output_width"),
     *("kernel_height", "kernel_width", "stride_height", "stride_width", "dilation", "groups"),
+    "uneven_padding",
 )
 _COLUMNS = [FEATURES.index(name) for name in _SIZES]
+_POOLINGS = [1 + OPERATIONS.index(name) for name in ("max_pooling", "average_pooling")]
+_CONVOLUTION = 1 + OPERATIONS.index("convolution")
 _MOST_TILES = 64  # of an axis: thin tiles that throw most of their outputs away would be endless
 _MEMORY = 100_000  # layers kept: a network's shapes come again and again
 
@@ -73,6 +82,57 @@ class FixedTile:
 
 
 @dataclass(frozen=True, slots=True)
+class PoolBlocking:
+    """Limits for poolings, which take `channels` at once, one pass after the other.
+
+    Of a padded tile a plane must fit `plane_bytes`, `ended_plane_bytes` where it is padded at its
+    end. Columns are cut into no less than `fewest_columns`. The engine does no windows beyond
+    `most_kernel` and `most_stride`, and even ones up to `even_height` and `even_width` only; of
+    averages none of `refused`, which are (kernel, stride), nor even ones on odd sizes if
+    `odd_refused`. A convolution and its pooling are cut into `split_filters` where what lies
+    between is too large, the first that divide them and fit.
+    """
+
+    channels: int
+    plane_bytes: int
+    ended_plane_bytes: int
+    fewest_columns: int
+    most_kernel: int
+    most_stride: int
+    even_height: int
+    even_width: int
+    split_filters: tuple[int, ...] = ()
+    refused: tuple[tuple[int, int], ...] = ()
+    odd_refused: bool = False
+
+    def __post_init__(self) -> None:
+        for each in fields(self)[:-2]:
+            value = getattr(self, each.name)
+            numbers = value if isinstance(value, tuple) else (value,)
+            if not all(_is_count(number) and number for number in numbers):
+                raise SchemaError(f"blocking: {each.name} is {value!r}, must be whole, at least 1")
+        pairs = all(len(pair) == 2 and all(map(_is_count, pair)) for pair in self.refused)
+        if not pairs or not isinstance(self.odd_refused, bool):
+            raise SchemaError(
+                f"blocking: {self} must refuse pairs of whole numbers, and odd or not"
+            )
+
+    def takes(self, rows: "_Axis", columns: "_Axis") -> bool:
+        """Whether the engine does such a window."""
+        square = rows.kernel == columns.kernel
+        even = rows.kernel % 2 == 0 or columns.kernel % 2 == 0
+        odd = rows.read % 2 == 1 or columns.read % 2 == 1
+        large = rows.read > self.even_height or columns.read > self.even_width
+        return not (
+            max(rows.kernel, columns.kernel) > self.most_kernel
+            or rows.stride > self.most_stride
+            or (even and large)
+            or (even and odd and self.odd_refused)
+            or (square and (rows.kernel, rows.stride) in self.refused)
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Blocking:
     """Sizes of the engine and limits of its compiler.
 
@@ -83,6 +143,7 @@ class Blocking:
     at most `most_steps` steps (blocks times kernel elements) and `most_channels`; each axis is cut
     into at most `most_parts`, columns into no less than `fewest_columns`. Tiles wider than
     `wide_columns` and lower than `wide_rows` are refused. Shapes in `fixed` are cut as it says.
+    Layers without weights are poolings, cut as `pooling` says, or not at all without it.
     """
 
     multipliers: int
@@ -100,10 +161,11 @@ class Blocking:
     wide_columns: int
     wide_rows: int
     fixed: tuple[FixedTile, ...] = ()
+    pooling: PoolBlocking | None = None
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            if each.name == "fixed":
+            if each.name in ("fixed", "pooling"):
                 continue
             value = getattr(self, each.name)
             numbers = value if isinstance(value, tuple) else (value,)
@@ -122,24 +184,33 @@ def block_terms(matrix: np.ndarray, blocking: Blocking) -> np.ndarray:
 
     Stages; bytes of rows that must wait in the engine before its first pixel, once per pass, from
     its chip or from afar, and all that it reads from afar; elements added up over parts of the
-    channels; elements copied to where rows may start; weights read by all stages; cycles per pixel
-    of blocks, passes over pixels and over rows; MACs where the engine cannot do the layer. Then how
-    it is cut, zeros where it is not. From afar come a network's inputs and what finds no room on
+    channels; elements of tiles that are copied (`_Stage.copied`); weights read by all stages;
+    elements of a padded copy, and stages in software, of such copies or of a layer that the engine
+    cannot do; cycles per pixel of blocks, passes over pixels and over rows; MACs, or a pooling's
+    operations, where the engine cannot do the layer. Then how it is cut, zeros where it is not.
+    From afar come a network's inputs and what finds no room on
     the chip (`_fits`); that others leave less of it is not seen.
     """
     sizes = matrix[:, _COLUMNS].astype(int).tolist()
-    rows = [_layer_terms(blocking, *each) for each in sizes]
+    pooled = matrix[:, FEATURES.index("weight_elements")] == 0
+    paired = np.where(pooled, _follows(matrix), _precedes(matrix))
+    rows = [
+        _layer_terms(blocking, *each, *flags)
+        for each, *flags in zip(sizes, pooled.tolist(), paired.tolist(), strict=True)
+    ]
     known = np.array(rows, dtype=np.float64).reshape(-1, len(BLOCK_NAMES) + 1)
     terms, fits = known[:, :-1], known[:, -1]
-    names = "macs", "weight_elements", "reads_input", "batch"
-    macs, weights, reads_input, batch = (matrix[:, FEATURES.index(name)] for name in names)
+    names = "macs", "ops", "weight_elements", "reads_input", "batch"
+    macs, other_ops, weights, reads_input, batch = (
+        matrix[:, FEATURES.index(name)] for name in names
+    )
     far = (fits == 0) | (reads_input > 0)
     factors = {
         "first_bytes": ~far,
         "far_first_bytes": far,
         "far_bytes": far,
         "stage_weights": weights,
-        "unblocked_macs": macs,
+        "unblocked_macs": np.where(macs > 0, macs, other_ops),
     }
     for name, factor in factors.items():
         terms[:, BLOCK_NAMES.index(name)] *= factor
@@ -147,6 +218,20 @@ def block_terms(matrix: np.ndarray, blocking: Blocking) -> np.ndarray:
     for name in {*START_TERMS, *ENGINE_TERMS} - {"unblocked_macs"}:
         terms[:, BLOCK_NAMES.index(name)] *= np.maximum(batch, 1)
     return terms
+
+
+def _follows(matrix: np.ndarray) -> np.ndarray:
+    """(rows,) booleans: the layer alone reads what a convolution before it makes."""
+    names = "chain_before", "previous_operation"
+    chain, kind = (matrix[:, FEATURES.index(name)] for name in names)
+    return (chain > 0) & (kind == _CONVOLUTION)
+
+
+def _precedes(matrix: np.ndarray) -> np.ndarray:
+    """(rows,) booleans: a pooling behind the layer alone reads what it makes."""
+    names = "chain_after", "following_operation"
+    chain, kind = (matrix[:, FEATURES.index(name)] for name in names)
+    return (chain > 0) & np.isin(kind, _POOLINGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,16 +246,20 @@ class _Axis:
     after: int
 
     def outputs(self, read: int) -> int:
-        """What `read` inputs give; a window that sticks out counts."""
-        return _parts_of(read - self.kernel + self.before + self.after, self.stride) + 1
+        """What `read` inputs give; a window that sticks out counts if the whole's last one does."""
+        padded = self.before + self.after - self.kernel
+        rounded_up = self.made == _parts_of(self.read + padded, self.stride) + 1
+        steps = _parts_of if rounded_up else int.__floordiv__
+        return steps(read + padded, self.stride) + 1
 
 
 @dataclass(frozen=True, slots=True)
 class _Tile:
-    """A part of an axis: inputs read, outputs made (those thrown away too), where both begin."""
+    """A part of an axis: inputs read, outputs made and kept of them, where both begin."""
 
     read: int
     made: int
+    kept: int
     read_begin: int
     made_begin: int
 
@@ -179,9 +268,29 @@ def _parts_of(size: int, step: int) -> int:
     return -(-size // step)
 
 
-def _axis(read: int, made: int, kernel: int, stride: int) -> _Axis:
+def _axis(read: int, made: int, kernel: int, stride: int, even: bool) -> _Axis:
+    """An axis with the least padding: as much on either side, or the odd one at the end."""
     padding = max((made - 1) * stride + kernel - read, 0)
-    return _Axis(read, made, kernel, stride, padding // 2, padding - padding // 2)
+    before = (padding + even) // 2
+    return _Axis(read, made, kernel, stride, before, before if even else padding - before)
+
+
+def _pads_itself(axis: _Axis, pooled: bool) -> bool:
+    """Whether the engine pads so: both sides to the window's middle; of poolings either, but no
+    even window on an odd size."""
+    middle = axis.kernel // 2, (axis.kernel - 1) // 2
+    if not pooled:
+        return (axis.before, axis.after) in ((0, 0), middle)
+    used = (axis.made - 1) * axis.stride + axis.kernel - axis.read - axis.before
+    odd = axis.kernel % 2 == 0 and axis.read % 2 == 1
+    return not odd and axis.before in (0, middle[0]) and max(used, 0) in (0, middle[1])
+
+
+def _padded(axis: _Axis, pooled: bool) -> _Axis:
+    """The axis behind a padded copy."""
+    odd = pooled and axis.kernel % 2 == 0 and axis.read % 2 == 1
+    read = axis.read + axis.before + max(axis.after, int(odd))
+    return _Axis(read, axis.made, axis.kernel, axis.stride, 0, 0)
 
 
 def _tile(axis: _Axis, begin: int, end: int) -> _Tile:
@@ -197,13 +306,13 @@ def _tile(axis: _Axis, begin: int, end: int) -> _Tile:
     unused = axis.after - max(last - axis.read, 0)
     wasted += max(unused // axis.stride, 0)
     read = lead + min(last, axis.read) - first
-    return _Tile(read, wasted + end - begin, first - lead, begin)
+    return _Tile(read, wasted + end - begin, end - begin, first - lead, begin)
 
 
 def _tiles(axis: _Axis, most: int) -> list[_Tile]:
     """The axis in tiles of at most `most` outputs; empty where waste leaves nothing of a tile."""
     if most >= axis.made:
-        return [_Tile(axis.read, axis.made, 0, 0)]
+        return [_Tile(axis.read, axis.made, axis.made, 0, 0)]
     tiles: list[_Tile] = []
     begin = 0
     while begin < axis.made:
@@ -305,49 +414,96 @@ def _layer_terms(
     stride_width: int,
     dilation: int,
     groups: int,
+    uneven_padding: int,
+    pooled: bool,
+    paired: bool,
 ) -> tuple[float, ...]:
     """A row of `block_terms`, with 1 in the place of weights and MACs, and as if its input lay both
     near and far; then whether it may lie near."""
-    input_bytes = channels * height * _row_bytes(width, blocking)
-    groups = max(groups, 1)
-    channels, filters = max(channels // groups, 1), max(filters // groups, 1)
-    rows = _axis(height, output_height, kernel_height, stride)
-    columns = _axis(width, output_width, kernel_width, stride_width)
-    # what makes more than it reads is no convolution
+    groups, split = max(groups, 1), 1
+    if paired and groups == 1:  # what the convolution makes is what the pooling reads
+        plane = (height, width) if pooled else (output_height, output_width)
+        split = _split(blocking, plane, filters)
+    output_bytes = filters // split * output_height * _row_bytes(output_width, blocking)
+    channels = max(channels // groups, 1) // (split if pooled else 1)
+    filters = max(filters // groups, 1) // split
+    repeated = groups * split
+    rows = _axis(height, output_height, kernel_height, stride, not uneven_padding)
+    columns = _axis(width, output_width, kernel_width, stride_width, not uneven_padding)
+    # what makes more than it reads has no window
     small = output_height <= height + kernel_height and output_width <= width + kernel_width
     known = small and dilation == 1 and stride == stride_width and min(height, width, stride) > 0
-    tiling = _tiling(blocking, rows, columns, channels, filters) if known else None
-    fits = float(_fits(blocking, input_bytes, filters, tiling))
+    copied = not (_pads_itself(rows, pooled) and _pads_itself(columns, pooled))
+    pool = blocking.pooling
+    if pooled:
+        known = known and pool is not None and pool.takes(rows, columns)
+    if copied:
+        rows, columns = _padded(rows, pooled), _padded(columns, pooled)
+    tiling = None
+    if known and pooled and pool:
+        tiling = _pool_tiling(blocking, pool, rows, columns, channels)
+    elif known:
+        tiling = _tiling(blocking, rows, columns, channels, filters)
+    input_bytes = groups * channels * rows.read * _row_bytes(columns.read, blocking)
+    fits = float(_fits(blocking, input_bytes, filters, tiling, pooled))
     if tiling is None:
-        return *(float(name == "unblocked_macs") for name in BLOCK_NAMES), fits
+        alone = "software_stages", "unblocked_macs"
+        return *(float(name in alone) for name in BLOCK_NAMES), fits
+    far_output = output_bytes > blocking.tile_bytes and prod(tiling.cut) > 1
     parts, total = tiling.parts, dict.fromkeys(BLOCK_NAMES, 0.0)
     for stage in tiling.stages:
         pixels, passes = stage.made_rows * stage.made_columns, stage.block.passes
         waiting = _first_rows(stage.read_rows, stage.read_columns, kernel_height, stride, blocking)
-        row_bytes = passes * channels * _row_bytes(stage.read_columns, blocking)
+        # a part of the width is read with what lies beside it, but for a copy of that part
+        across = stage.read_columns if stage.read_askew else columns.read
+        row_bytes = channels * _row_bytes(across, blocking)
+        if pooled:  # a pass reads its own channels only, and waits for no other rows
+            waiting = 0
+        else:
+            row_bytes *= passes
         each = {
             "stages": parts,
             "first_bytes": waiting * row_bytes,
             "far_first_bytes": waiting * row_bytes,
             "far_bytes": stage.read_rows * row_bytes,
             "summed_elements": parts * filters * pixels if parts > 1 else 0,
-            "copied_elements": stage.copied(filters, channels),
-            "stage_weights": 1 / groups,
+            "copied_elements": stage.copied(filters, channels, far_output),
+            "stage_weights": 1 / repeated,
             "block_cycles": parts * stage.block.cycles * pixels,
             "pass_pixels": parts * passes * pixels,
             "pass_rows": parts * passes * stage.made_rows,
         }
         for name, value in each.items():
-            total[name] += groups * stage.count * value
+            total[name] += repeated * stage.count * value
+    if copied:
+        # a split pooling pads each part; a convolution's parts share one padded copy
+        copies, of_groups = (split, 1) if pooled else (1, groups)
+        total["software_stages"] = float(copies)
+        total["padded_elements"] = float(copies * of_groups * channels * rows.read * columns.read)
     chosen = tiling.stages[0].block.channels, parts, *tiling.cut
     total.update(zip(CUT_NAMES, map(float, chosen), strict=True))
     return *total.values(), fits
 
 
-def _fits(blocking: Blocking, input_bytes: int, filters: int, tiling: "_Tiling | None") -> bool:
+def _split(blocking: Blocking, plane: tuple[int, int], filters: int) -> int:
+    """Into how many parts of its filters a convolution is cut together with the pooling behind it,
+    so that what lies between, too large for a tile as a whole, stays on the chip."""
+    filter_bytes = plane[0] * _row_bytes(plane[1], blocking)
+    if blocking.pooling is None or filters * filter_bytes <= blocking.tile_bytes:
+        return 1
+    for each in blocking.pooling.split_filters:
+        if filters % each == 0 and each * filter_bytes <= blocking.tile_bytes:
+            return filters // each
+    return 1
+
+
+def _fits(
+    blocking: Blocking, input_bytes: int, filters: int, tiling: "_Tiling | None", pooled: bool
+) -> bool:
     """Whether the chip, which holds two of the largest tiles, holds a layer's input beside a tile
     of its output, and, of a third part of the channels on, the sum of those before. With two parts
-    the first may leave the chip instead of the input: compilers do either."""
+    the first may leave the chip instead of the input: compilers do either. What is larger than a
+    tile stays only for a pooling, whose output is small."""
     held_bytes = 0
     if tiling is not None:
         tile_bytes = max(
@@ -356,27 +512,38 @@ def _fits(blocking: Blocking, input_bytes: int, filters: int, tiling: "_Tiling |
         )
         held_bytes = tile_bytes * (2 if tiling.parts > 2 else 1)
     chip_bytes = 2 * blocking.tile_bytes
-    return input_bytes <= blocking.tile_bytes and input_bytes + held_bytes <= chip_bytes
+    stays = pooled or input_bytes <= blocking.tile_bytes
+    return stays and input_bytes + held_bytes <= chip_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """A tile with its block, and how often it comes: inputs read, outputs made, and whether either
-    begins within a row of memory, so that it is copied."""
+    """A tile with its block, and how often it comes: inputs read, outputs made and kept, and
+    whether either begins within a row of memory, so that it is copied."""
 
     read_rows: int
     made_rows: int
+    kept_rows: int
     read_columns: int
     made_columns: int
+    kept_columns: int
     read_askew: bool
     made_askew: bool
     block: _Pass
     count: int
 
-    def copied(self, filters: int, channels: int) -> int:
+    def moved(self, filters: int, channels: int) -> int:
         """Elements copied to where a row begins, of one such tile."""
         made = self.made_rows * self.made_columns * filters if self.made_askew else 0
         return made + (self.read_rows * self.read_columns * channels if self.read_askew else 0)
+
+    def copied(self, filters: int, channels: int, far_output: bool) -> int:
+        """Elements of one such tile that are copied: to where a row begins, without those that
+        nobody wants, or to a memory that the engine doesn't write to."""
+        kept = self.kept_rows, self.kept_columns
+        cropped = kept != (self.made_rows, self.made_columns)
+        leaving = filters * prod(kept) if cropped or far_output else 0
+        return self.moved(filters, channels) + leaving
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,8 +561,8 @@ class _Tiling:
         for stage in self.stages:
             padded = _parts_of(channels, stage.block.channels) * stage.block.channels
             summed = (self.parts - 1) * stage.made_rows * stage.made_columns * filters
-            copied = stage.copied(filters, padded)
-            total += stage.count * (self.parts * stage.block.cycles + summed + copied)
+            moved = stage.moved(filters, padded)
+            total += stage.count * (self.parts * stage.block.cycles + summed + moved)
         return total
 
 
@@ -446,7 +613,8 @@ def _tiling(
     return _Tiling(parts, stages, cut) if stages else None
 
 
-_Extent = tuple[int, int, bool, bool]  # read, made, and whether they begin within a row of memory
+# read, made, kept, and whether the first two begin within a row of memory
+_Extent = tuple[int, int, int, bool, bool]
 
 
 def _different(tiles: list[_Tile], blocking: Blocking) -> Counter[_Extent]:
@@ -456,7 +624,8 @@ def _different(tiles: list[_Tile], blocking: Blocking) -> Counter[_Extent]:
         return begin * blocking.value_bytes % blocking.row_bytes != 0
 
     return Counter(
-        (tile.read, tile.made, askew(tile.read_begin), askew(tile.made_begin)) for tile in tiles
+        (tile.read, tile.made, tile.kept, askew(tile.read_begin), askew(tile.made_begin))
+        for tile in tiles
     )
 
 
@@ -486,8 +655,8 @@ def _stages(
     also in the tile's memory."""
     kernel = rows.kernel, columns.kernel
     found = []
-    for (read_rows, made_rows, _, _), high in down.items():
-        for (read_columns, made_columns, read_askew, made_askew), wide in across.items():
+    for (read_rows, made_rows, kept_rows, *_), high in down.items():
+        for (read_columns, made_columns, kept_columns, *begins), wide in across.items():
             made_bytes = _row_bytes(made_columns, blocking) * made_rows * filters
             if bounded and made_bytes > blocking.tile_bytes:
                 return []
@@ -496,6 +665,77 @@ def _stages(
             )
             if block is None:
                 return []
-            extent = read_rows, made_rows, read_columns, made_columns, read_askew, made_askew
-            found.append(_Stage(*extent, block, high * wide))
+            extent = read_rows, made_rows, kept_rows, read_columns, made_columns, kept_columns
+            found.append(_Stage(*extent, begins[0], begins[1], block, high * wide))
+    return found
+
+
+def _pool_tiling(
+    blocking: Blocking, pooling: PoolBlocking, rows: _Axis, columns: _Axis, channels: int
+) -> _Tiling | None:
+    """The cheapest tiling of a pooling, then the one of fewest parts; None where nothing fits."""
+    downs = _pool_cuts(blocking, rows, rows.kernel)
+    acrosses = _pool_cuts(blocking, columns, max(pooling.fewest_columns, columns.kernel))
+    # the compiler counts whole passes only
+    cycles = channels // pooling.channels * rows.kernel * columns.kernel
+    best: tuple[tuple[int, int], _Tiling] | None = None
+    for (wide, across), (high, down) in product(acrosses, downs):
+        tiles = down.total() * across.total()
+        if best is not None and (tiles * cycles, wide * high) >= best[0]:
+            continue  # without any copy it would not be better
+        stages = _pool_stages(blocking, pooling, rows, columns, channels, down, across)
+        if not stages:
+            continue
+        cost = sum(each.count * (cycles + each.moved(channels, channels)) for each in stages)
+        if best is None or (cost, wide * high) < best[0]:
+            best = (cost, wide * high), _Tiling(1, stages, (down.total(), across.total()))
+    return best[1] if best else None
+
+
+@lru_cache(_MEMORY)
+def _pool_cuts(blocking: Blocking, axis: _Axis, least: int) -> list[tuple[int, Counter[_Extent]]]:
+    """Numbers of parts and the tiles of an axis cut so, while they read `least` or more."""
+    cuts = []
+    for parts in range(1, blocking.most_parts + 1):
+        read = _parts_of(axis.read, parts)
+        if parts > 1:
+            read = _parts_of(read, axis.stride) * axis.stride
+            if read < least:
+                break
+        if tiles := _tiles(axis, min(axis.made, axis.outputs(read))):
+            cuts.append((parts, _different(tiles, blocking)))
+    return cuts
+
+
+def _pool_stages(
+    blocking: Blocking,
+    pooling: PoolBlocking,
+    rows: _Axis,
+    columns: _Axis,
+    channels: int,
+    down: Counter[_Extent],
+    across: Counter[_Extent],
+) -> list[_Stage]:
+    """Each different tile of both axes; none where one does not fit."""
+    passes = _parts_of(channels, pooling.channels)
+    block = _Pass(pooling.channels, passes, passes * rows.kernel * columns.kernel)
+    found = []
+    for (read_rows, made_rows, kept_rows, *_), high in down.items():
+        for (read_columns, made_columns, kept_columns, *begins), wide in across.items():
+            row = _row_bytes(read_columns, blocking)
+            waiting = _first_rows(read_rows, read_columns, rows.kernel, rows.stride, blocking)
+            made_bytes = _row_bytes(made_columns, blocking) * made_rows * channels
+            below = (made_rows - 1) * rows.stride + rows.kernel - read_rows - rows.before
+            beside = (made_columns - 1) * columns.stride + columns.kernel - read_columns
+            limit = pooling.ended_plane_bytes if below > 0 else pooling.plane_bytes
+            padded = below > 0 or columns.before > 0 or beside - columns.before > 0
+            if (
+                made_bytes > blocking.tile_bytes
+                or read_rows < rows.kernel
+                or waiting * row * pooling.channels > blocking.row_memory_bytes
+                or (padded and row * (read_rows + rows.kernel - 2) > limit)
+            ):
+                return []
+            extent = read_rows, made_rows, kept_rows, read_columns, made_columns, kept_columns
+            found.append(_Stage(*extent, begins[0], begins[1], block, high * wide))
     return found

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from strata.blocking import Blocking, FixedTile
+from strata.blocking import Blocking, FixedTile, PoolBlocking
 from strata.errors import ArtefactError, StrataError, legal
 from strata.forest import Forest
 from strata.layer_models import (
@@ -87,7 +87,14 @@ def _blocks(given: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     sizes = given["blocking"]
     fixed = tuple(FixedTile(**each) for each in sizes.get("fixed", ()))
-    blocking = Blocking(**{**sizes, "pass_cycles": tuple(sizes["pass_cycles"]), "fixed": fixed})
+    pooling = None
+    if sizes.get("pooling"):
+        limits = dict(sizes["pooling"])
+        limits["refused"] = tuple(tuple(pair) for pair in limits["refused"])
+        limits["split_filters"] = tuple(limits["split_filters"])
+        pooling = PoolBlocking(**limits)
+    made = {"pass_cycles": tuple(sizes["pass_cycles"]), "fixed": fixed, "pooling": pooling}
+    blocking = Blocking(**{**sizes, **made})
     return {"blocking": blocking, "blocking_s": tuple(given["blocking_s"])}
 
 

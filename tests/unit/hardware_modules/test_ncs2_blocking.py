@@ -1,5 +1,5 @@
-"""Slow proof: the NCS2's compiler cuts convolutions as `strata.blocking` says, whatever its
-network. 200 convolutions of the default plan."""
+"""Slow proof: the NCS2's compiler cuts convolutions and poolings as `strata.blocking` says,
+whatever their network. 200 of each kind of the default plan."""
 
 import random
 from pathlib import Path
@@ -11,7 +11,7 @@ from benchmark.config import load_config, load_platform
 from benchmark.make_plan import plan_cases
 from graph_gen.benchmarks import build
 from hardware_modules.ncs2_toolchain import Toolchain, missing
-from model_gen.overlap_fit import MYRIAD_X
+from model_gen.overlap_fit import MYRIAD_X, MYRIAD_X_AVERAGES
 from strata.blocking import BLOCK_NAMES, block_terms
 from strata.errors import UnsupportedLayer
 from strata.execution import feature_matrix, make_executed
@@ -24,36 +24,49 @@ CONFIG = Path(__file__).parents[3] / "config"
 POINTS = 200
 
 
-def convolutions():
-    """Kernels of the default plan's convolutions as the NCS2 gets them, a fixed random choice."""
+def kernels(benchmark: str):
+    """Kernels of the default plan as the NCS2 gets them, a fixed random choice."""
     file = CONFIG / "platforms" / "ncs2.yaml"
     run = load_platform(file).apply(load_config(CONFIG / "default.yaml"), file)
-    cases = [case for case in plan_cases(run, None, None) if case.benchmark == "convolution"]
-    chosen = random.Random(1).sample(cases, POINTS)
+    cases = [case for case in plan_cases(run, None, None) if case.benchmark == benchmark]
+    chosen = random.Random(1).sample(cases, min(POINTS, len(cases)))
     return [build(case.benchmark, case.settings) for case in chosen]
 
 
-def test_the_compiler_cuts_convolutions_by_the_rule():
+@pytest.mark.parametrize(
+    ("operation", "blocking", "engine", "share"),
+    [
+        ("convolution", MYRIAD_X, "CONV", 0.97),
+        ("max_pooling", MYRIAD_X, "POOL", 0.97),
+        ("average_pooling", MYRIAD_X_AVERAGES, "POOL", 0.9),
+    ],
+)
+def test_the_compiler_cuts_layers_by_the_rule(operation, blocking, engine, share):
     toolchain, alike, compared = Toolchain(), 0, 0
     try:
-        for graph in convolutions():
+        for graph in kernels(operation):
             try:
                 plan = toolchain.compile(graph).plan
             except UnsupportedLayer:
                 continue
             for layer in graph.layers:
-                tilings = [
-                    stage.attributes["tiling"]
+                stages = [
+                    stage.attributes.get("hwOpType") == engine
                     for stage in plan.stages
-                    if stage.layer == layer.name and stage.attributes.get("hwOpType") == "CONV"
+                    if stage.layer == layer.name and stage.runs
                 ]
-                if layer.operation != "convolution" or not tilings:
+                # a convolution in software is what the rule leaves to others
+                if (
+                    layer.operation != operation
+                    or not stages
+                    or (engine == "CONV" and not any(stages))
+                ):
                     continue
                 matrix = feature_matrix([make_executed([layer])])
-                terms = dict(zip(BLOCK_NAMES, block_terms(matrix, MYRIAD_X)[0], strict=True))
+                terms = dict(zip(BLOCK_NAMES, block_terms(matrix, blocking)[0], strict=True))
                 compared += 1
-                alike += terms["stages"] == len(tilings)
+                alike += terms["stages"] == sum(stages)
     finally:
         toolchain.close()
-    assert compared > POINTS / 2
-    assert np.divide(alike, compared) > 0.97
+    assert compared > 30
+    assert np.divide(alike, compared) > share

@@ -9,7 +9,7 @@ import pytest
 from model_gen import layer_fit, statistical
 from model_gen.layer_fit import fit_layer_models
 from model_gen.learned import fit_models, paper_rows, seen_chains
-from model_gen.overlap_fit import MYRIAD_X, fit_overlap
+from model_gen.overlap_fit import MYRIAD_X, MYRIAD_X_AVERAGES, fit_overlap
 from model_gen.statistical import (
     CANDIDATES,
     LEARNERS,
@@ -220,6 +220,28 @@ def test_an_engine_of_blocks_is_found_where_it_explains_the_times():
     found = fit_overlap(values, refined, np.ones(len(values)))
     assert found.blocking == MYRIAD_X
     assert found.time_s(table_matrix(values)) == pytest.approx(values["time_s"], rel=0.02)
+
+
+@pytest.mark.parametrize("blocking", [MYRIAD_X, MYRIAD_X_AVERAGES])
+def test_how_poolings_are_cut_is_found_by_what_they_cost(blocking):
+    """Windows of 2 and 3, stride 2: averages of such run in software, maxima on the engine."""
+    values = convolutions()
+    kernel = np.random.default_rng(2).integers(2, 4, len(values))
+    made = (values["height"] - kernel) // 2 + 1
+    values = values.assign(
+        kernel_height=kernel, kernel_width=kernel, stride_height=2, stride_width=2,
+        output_height=made, output_width=made, filters=values["channels"],
+        weight_elements=0, macs=0,
+    )[made > 0]  # fmt: skip
+    values["ops"] = values["kernel_height"] ** 2 * values["output_height"] ** 2 * values["channels"]
+    refined = Refined(Roofline(1e12, 1e10, 1e-6))
+    known = {"stages": 4e-6, "software_stages": 2e-5, "pass_pixels": 1e-8, "unblocked_macs": 1e-9}
+    seconds = tuple(known.get(name, 0.0) for name in START_TERMS + ENGINE_TERMS)
+    truth = Overlap(refined, 0.0, (), 0.0, 0.0, 0.01, 0.0, 0.0, 2.0, blocking, seconds)
+    values["time_s"] = truth.time_s(table_matrix(values))
+    found = fit_overlap(values, refined, np.ones(len(values)))
+    assert found.blocking == blocking
+    assert found.time_s(table_matrix(values)) == pytest.approx(values["time_s"], rel=0.03)
 
 
 def test_an_engine_of_blocks_is_left_where_it_explains_nothing():

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model_gen.overlap_fit import MYRIAD_X
+from model_gen.overlap_fit import MYRIAD_X, MYRIAD_X_AVERAGES
 from strata.blocking import ENGINE_TERMS, START_TERMS
 from strata.errors import ArtefactError, SchemaError
 from strata.execution import FEATURES
@@ -289,7 +289,7 @@ def cut_engine() -> Overlap:
 def test_an_engine_of_blocks_takes_time_for_its_stages_and_cycles():
     layer = rows(
         {"height": 37, "width": 37, "channels": 48, "filters": 64, "kernel_height": 3}
-        | {"output_height": 37, "output_width": 37, "kernel_width": 3}
+        | {"output_height": 37, "output_width": 37, "kernel_width": 3, "weight_elements": 27648}
     )
     base = cut_engine()
     plain, cut = ADDED.parts(layer), base.parts(layer)
@@ -311,7 +311,8 @@ def test_an_engine_of_blocks_is_stored_and_read_again():
         stored["forest"] = forest
         return "forest"
 
-    model = replace(MIXED, base=cut_engine(), feature_names=("pass_pixels",))
+    averages = replace(cut_engine(), blocking=MYRIAD_X_AVERAGES)
+    model = replace(MIXED, base=averages, feature_names=("pass_pixels",))
     written = json.loads(json.dumps(layer_model_to_dict(model, store)))
     again = layer_model_from_dict(written, stored, "here")
     assert isinstance(again, Mixed)
@@ -321,7 +322,7 @@ def test_an_engine_of_blocks_is_stored_and_read_again():
 
 
 def test_every_term_of_blocks_has_its_seconds():
-    with pytest.raises(SchemaError, match="3 seconds per term of blocks, must be 11"):
+    with pytest.raises(SchemaError, match="3 seconds per term of blocks, must be 13"):
         replace(cut_engine(), blocking_s=(1.0, 1.0, 1.0))
     with pytest.raises(SchemaError, match="must be 0"):
         replace(ADDED, blocking_s=(1.0,))
