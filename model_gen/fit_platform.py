@@ -24,6 +24,7 @@ from model_gen.conformal import HeldOut
 from model_gen.fusion_decisions import FusionDecision, apply_decisions, read_decisions
 from model_gen.interval_fit import IntervalFit, LayerErrors, fit_intervals
 from model_gen.layer_fit import LayerFit, fit_layer, rows_beside, unrolling_of
+from model_gen.learned import layers_are_cut
 from model_gen.learner import Learner
 from model_gen.mapping_fit import PairScore
 from model_gen.mapping_model import NetworkTables, fit_mapping_model, multi_layer
@@ -167,6 +168,13 @@ def _size(table: pd.DataFrame) -> int:
     return len(table) * int((np.ptp(table_matrix(table), axis=0) > 0).sum())
 
 
+def _convolutions_are_cut(
+    tables: Mapping[str, pd.DataFrame], unrolling: Mapping[str, Sequence[UnrollingFit]]
+) -> bool:
+    key = "convolution"
+    return key in tables and layers_are_cut(tables[key], identified(unrolling_of(key, unrolling)))
+
+
 def _fit_parts(
     tables: Mapping[str, pd.DataFrame],
     beside: NetworkTables,
@@ -178,6 +186,7 @@ def _fit_parts(
 
     Large tables in two processes, the largest first, the mapping last.
     """
+    settings = replace(settings, cut=settings.cut and _convolutions_are_cut(tables, unrolling))
     order = sorted(tables, key=lambda key: -_size(tables[key]))
     processes = 2 if sum(map(len, tables.values())) > _ROWS_OF_TWO_PROCESSES else 1
     layers = [

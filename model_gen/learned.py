@@ -108,7 +108,7 @@ def fit_models(
     rows = table[known]
     if len(rows) < FEWEST_ROWS:
         if Mixed.kind in kinds and rows["case_id"].nunique() >= _FEWEST_OF_ENGINE:
-            models[Mixed.kind] = _engine_alone(rows, peaks, dimensions)
+            models[Mixed.kind] = _engine_alone(rows, peaks, dimensions, settings)
         return Fitted(_in_order(models), peaks, {})
     models[Refined.kind] = Refined(roofline, dimensions)
     above: dict[str, float] = {}
@@ -164,7 +164,7 @@ def _mixed(
 ) -> Mixed:
     """The learner on the logarithm of the time over that of a simple engine."""
     weights = row_weights(rows)
-    base = fit_overlap(rows, Refined(peaks.roofline, dimensions), weights)
+    base = fit_overlap(rows, Refined(peaks.roofline, dimensions), weights, settings.cut)
     matrix, names = table_matrix(rows), mixed_names(base)
     base_s, columns = base_and_columns(matrix, base, names)
     target = np.log(table_times(rows) / base_s)
@@ -174,13 +174,30 @@ def _mixed(
     return Mixed(base, peaks.ceiling, found.forest, found.feature_names)
 
 
-def _engine_alone(rows: pd.DataFrame, peaks: Peaks, dimensions: tuple[Unrolling, ...]) -> Mixed:
+def layers_are_cut(table: pd.DataFrame, dimensions: tuple[Unrolling, ...]) -> bool:
+    """Whether the times of convolutions follow a known rule by which a compiler cuts layers.
+
+    Where they do not, no other layers of the platform do either, whatever a table of few says.
+    """
+    table = seen_chains(table)
+    peaks = fit_peaks(table, dimensions=dimensions)
+    rows = table[has_target(table_matrix(table), peaks.roofline)]
+    if len(rows) < FEWEST_ROWS:
+        return False
+    refined = Refined(peaks.roofline, dimensions)
+    return fit_overlap(rows, refined, row_weights(rows)).blocking is not None
+
+
+def _engine_alone(
+    rows: pd.DataFrame, peaks: Peaks, dimensions: tuple[Unrolling, ...], settings: ForestSettings
+) -> Mixed:
     """The simple engine with nothing learned over it.
 
     A roofline has the rates of the fastest rows and no start: of an operation seen a dozen times it
     tells the luckiest. What an engine has beyond it stays near it where rows do not tell.
     """
-    base = fit_overlap(rows, Refined(peaks.roofline, dimensions), row_weights(rows))
+    refined = Refined(peaks.roofline, dimensions)
+    base = fit_overlap(rows, refined, row_weights(rows), settings.cut)
     leaf = np.zeros(1)
     none = np.zeros(1, dtype=np.int32)
     nothing = Forest(none - 1, leaf, none, none, leaf, none)

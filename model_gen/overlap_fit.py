@@ -36,6 +36,9 @@ _MYRIAD_X_POOLING = PoolBlocking(
     even_height=700,
     even_width=1000,
     split_filters=(128, 64, 32),
+    refused=(),
+    odd_refused=False,
+    padded_refused=0,
 )
 MYRIAD_X = Blocking(
     multipliers=256,
@@ -72,10 +75,15 @@ MYRIAD_X = Blocking(
     ),
     pooling=_MYRIAD_X_POOLING,
 )
-# Tables do not say what a pooling computes; averages are told by what they cost.
+# Rows do not say what a pooling computes; averages are told by what they cost.
 MYRIAD_X_AVERAGES = replace(
     MYRIAD_X,
-    pooling=replace(_MYRIAD_X_POOLING, refused=((3, 2), (5, 3)), odd_refused=True),
+    pooling=replace(
+        _MYRIAD_X_POOLING,
+        refused=((1, 1), (1, 2), (3, 2), (5, 3)),
+        odd_refused=True,
+        padded_refused=5,
+    ),
 )
 _BLOCKINGS = (MYRIAD_X, MYRIAD_X_AVERAGES)
 # Another engine's blocks only add numbers to fit: they must explain this much more.
@@ -90,11 +98,13 @@ class _Found:
     cost: float
 
 
-def fit_overlap(rows: pd.DataFrame, refined: Refined, weights: np.ndarray) -> Overlap:
+def fit_overlap(
+    rows: pd.DataFrame, refined: Refined, weights: np.ndarray, cut: bool = True
+) -> Overlap:
     """Least squares of log(measured / estimated) over (rows,) `weights`, all parameters positive.
 
-    With a known engine's blocks or without, by what the rows say: where there are windows, not of
-    depthwise filters, and the cost with blocks is below _WORTH of that without.
+    With a known engine's blocks or without, by what the rows say: if `cut`, where there are
+    windows, not of depthwise filters, and the cost with blocks is below _WORTH of that without.
     """
     some = np.unique(np.linspace(0, len(rows) - 1, _MOST_ROWS).astype(int))
     matrix, measured = table_matrix(rows.iloc[some]), table_times(rows.iloc[some])
@@ -102,7 +112,7 @@ def fit_overlap(rows: pd.DataFrame, refined: Refined, weights: np.ndarray) -> Ov
     found = _fit(matrix, measured, refined, emphasis, None)
     pooled = rows["weight_elements"] == 0
     windows = (rows["kernel_height"] > 1) & (pooled | (rows["groups"] < rows["channels"]))
-    if not windows.any():
+    if not (cut and windows.any()):
         return found.base
     tried = _BLOCKINGS if pooled.any() else _BLOCKINGS[:1]
     others = [_fit(matrix, measured, refined, emphasis, blocking) for blocking in tried]

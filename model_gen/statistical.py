@@ -61,13 +61,14 @@ class ForestSettings:
     well filled whatever is set ("coarse"), squares of what is clipped at a factor of two from the
     base, or squares under monotone constraints. "best" takes, of a layer type, the one of
     CANDIDATES with the smallest error on held-out cases (`model_gen.layer_fit`), elsewhere the
-    first of them.
+    first of them. Mixed models may find that layers are cut by a known rule only if `cut`.
     """
 
     trees: int = 24
     minimum_leaf: int = 2
     feature_share: float = 0.7
     learner: Learner = "best"
+    cut: bool = True
 
 
 DEFAULT_FOREST = ForestSettings()

@@ -2,15 +2,16 @@
 
 Such an engine holds some rows of its input and one tile of its output. Its compiler chooses the
 block and cuts channels, width and height so that both fit, at the fewest cycles: two layers that
-look alike may be cut differently and differ in time by a factor. Nothing in that choice needs the
-network: it follows from the layer's own sizes, by the rules that OpenVINO's published compiler for
-the Myriad X follows (release 2021.4, hardware tiling of convolutions and of poolings), with the
-shapes for which it has tiles of its own. Left out are merged pooling and paddings that differ by
-more than one. The network matters in one way: a convolution whose result a pooling alone reads.
+look alike may be cut differently and differ in time by a factor. That choice follows from the
+layer's own sizes, by the rules that OpenVINO's published compiler for the Myriad X follows (release
+2021.4, hardware tiling of convolutions and of poolings), with the shapes for which it has tiles of
+its own. The network matters in one way: a convolution whose result a pooling alone reads is cut
+with it. Left out are merged pooling, paddings that differ by more than one, a grouped convolution
+before a pooling, and a pooling in software behind a convolution: these two are cut as a pair.
 """
 
 from collections import Counter
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from itertools import product
 from math import prod
@@ -46,6 +47,7 @@ _COLUMNS = [FEATURES.index(name) for name in _SIZES]
 _POOLINGS = [1 + OPERATIONS.index(name) for name in ("max_pooling", "average_pooling")]
 _CONVOLUTION = 1 + OPERATIONS.index("convolution")
 _MOST_TILES = 64  # of an axis: thin tiles that throw most of their outputs away would be endless
+_LARGEST = 2**40  # of a size: products of a few stay whole numbers of 64 bits as floats
 _MEMORY = 100_000  # layers kept: a network's shapes come again and again
 
 
@@ -87,10 +89,11 @@ class PoolBlocking:
 
     Of a padded tile a plane must fit `plane_bytes`, `ended_plane_bytes` where it is padded at its
     end. Columns are cut into no less than `fewest_columns`. The engine does no windows beyond
-    `most_kernel` and `most_stride`, and even ones up to `even_height` and `even_width` only; of
-    averages none of `refused`, which are (kernel, stride), nor even ones on odd sizes if
-    `odd_refused`. A convolution and its pooling are cut into `split_filters` where what lies
-    between is too large, the first that divide them and fit.
+    `most_kernel` and `most_stride`, even ones up to `even_height` and `even_width` only, and none
+    whose outputs are fewer than it counts. Of averages it does none of `refused`, which are
+    (kernel, stride), nor even ones on odd sizes if `odd_refused`, nor padded ones of up to
+    `padded_refused` outputs a side. A convolution and its pooling are cut into `split_filters`
+    where what lies between is too large, the first that divide them and fit.
     """
 
     channels: int
@@ -101,34 +104,45 @@ class PoolBlocking:
     most_stride: int
     even_height: int
     even_width: int
-    split_filters: tuple[int, ...] = ()
-    refused: tuple[tuple[int, int], ...] = ()
-    odd_refused: bool = False
+    split_filters: tuple[int, ...]
+    refused: tuple[tuple[int, int], ...]
+    odd_refused: bool
+    padded_refused: int
 
     def __post_init__(self) -> None:
-        for each in fields(self)[:-2]:
+        for each in fields(self):
             value = getattr(self, each.name)
-            numbers = value if isinstance(value, tuple) else (value,)
-            if not all(_is_count(number) and number for number in numbers):
-                raise SchemaError(f"blocking: {each.name} is {value!r}, must be whole, at least 1")
-        pairs = all(len(pair) == 2 and all(map(_is_count, pair)) for pair in self.refused)
-        if not pairs or not isinstance(self.odd_refused, bool):
-            raise SchemaError(
-                f"blocking: {self} must refuse pairs of whole numbers, and odd or not"
-            )
+            if each.name == "refused":
+                pairs = all(len(pair) == 2 and all(map(_is_count, pair)) for pair in value)
+                sound, legal = pairs, "pairs of whole numbers"
+            elif each.name == "odd_refused":
+                sound, legal = isinstance(value, bool), "true or false"
+            elif each.name == "padded_refused":
+                sound, legal = _is_count(value), "whole, at least 0"
+            else:
+                numbers = value if isinstance(value, tuple) else (value,)
+                sound = all(_is_count(number) and number > 0 for number in numbers)
+                legal = "whole, at least 1"
+            if not sound:
+                raise SchemaError(f"blocking: {each.name} is {value!r}, must be {legal}")
 
     def takes(self, rows: "_Axis", columns: "_Axis") -> bool:
         """Whether the engine does such a window."""
-        square = rows.kernel == columns.kernel
-        even = rows.kernel % 2 == 0 or columns.kernel % 2 == 0
-        odd = rows.read % 2 == 1 or columns.read % 2 == 1
+        axes = rows, columns
+        even = any(axis.kernel % 2 == 0 for axis in axes)
+        odd = any(axis.read % 2 == 1 for axis in axes)
         large = rows.read > self.even_height or columns.read > self.even_width
-        return not (
-            max(rows.kernel, columns.kernel) > self.most_kernel
-            or rows.stride > self.most_stride
-            or (even and large)
-            or (even and odd and self.odd_refused)
-            or (square and (rows.kernel, rows.stride) in self.refused)
+        small = max(rows.made, columns.made) <= self.padded_refused
+        padded = any(axis.before + axis.after > 0 for axis in axes)
+        square = rows.kernel == columns.kernel
+        return (
+            max(rows.kernel, columns.kernel) <= self.most_kernel
+            and rows.stride <= self.most_stride
+            and all(axis.counts_for_pooling() for axis in axes)
+            and not (even and large)
+            and not (even and odd and self.odd_refused)
+            and not (padded and small)
+            and not (square and (rows.kernel, rows.stride) in self.refused)
         )
 
 
@@ -182,16 +196,16 @@ def _is_count(value: object) -> bool:
 def block_terms(matrix: np.ndarray, blocking: Blocking) -> np.ndarray:
     """(rows, len(BLOCK_NAMES)) of a (rows, len(FEATURES)) matrix.
 
-    Stages; bytes of rows that must wait in the engine before its first pixel, once per pass, from
-    its chip or from afar, and all that it reads from afar; elements added up over parts of the
-    channels; elements of tiles that are copied (`_Stage.copied`); weights read by all stages;
-    elements of a padded copy, and stages in software, of such copies or of a layer that the engine
-    cannot do; cycles per pixel of blocks, passes over pixels and over rows; MACs, or a pooling's
-    operations, where the engine cannot do the layer. Then how it is cut, zeros where it is not.
-    From afar come a network's inputs and what finds no room on
-    the chip (`_fits`); that others leave less of it is not seen.
+    Stages; bytes of the rows that must be in the engine before its first pixel, once per pass, from
+    its chip or from afar, none of poolings, and all that it reads from afar; elements added up over
+    parts of the channels; elements of tiles that are copied (`_Stage.copied`); weights read by all
+    stages; elements of padded copies, and stages in software, of such copies or of a layer that the
+    engine cannot do; cycles per pixel of blocks, passes over pixels and over rows; MACs, or a
+    pooling's operations, where the engine cannot do the layer. Then how it is cut, zeros where it
+    is not. From afar come a network's inputs, but for padded copies of them, and what finds no room
+    on the chip (`_fits`); that others leave less of it is not seen.
     """
-    sizes = matrix[:, _COLUMNS].astype(int).tolist()
+    sizes = np.minimum(matrix[:, _COLUMNS], _LARGEST).astype(int).tolist()
     pooled = matrix[:, FEATURES.index("weight_elements")] == 0
     paired = np.where(pooled, _follows(matrix), _precedes(matrix))
     rows = [
@@ -201,16 +215,15 @@ def block_terms(matrix: np.ndarray, blocking: Blocking) -> np.ndarray:
     known = np.array(rows, dtype=np.float64).reshape(-1, len(BLOCK_NAMES) + 1)
     terms, fits = known[:, :-1], known[:, -1]
     names = "macs", "ops", "weight_elements", "reads_input", "batch"
-    macs, other_ops, weights, reads_input, batch = (
-        matrix[:, FEATURES.index(name)] for name in names
-    )
-    far = (fits == 0) | (reads_input > 0)
+    macs, ops, weights, reads_input, batch = (matrix[:, FEATURES.index(name)] for name in names)
+    padded = terms[:, BLOCK_NAMES.index("padded_elements")] > 0
+    far = (fits == 0) | ((reads_input > 0) & ~padded)
     factors = {
         "first_bytes": ~far,
         "far_first_bytes": far,
         "far_bytes": far,
         "stage_weights": weights,
-        "unblocked_macs": np.where(macs > 0, macs, other_ops),
+        "unblocked_macs": np.where(macs > 0, macs, ops),
     }
     for name, factor in factors.items():
         terms[:, BLOCK_NAMES.index(name)] *= factor
@@ -236,7 +249,8 @@ def _precedes(matrix: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """One axis of a layer: what is read and made, window, and padding before and after."""
+    """One axis of a layer: what is read and made, window, padding before and after, and whether a
+    window that sticks out at the end counts."""
 
     read: int
     made: int
@@ -244,13 +258,27 @@ class _Axis:
     stride: int
     before: int
     after: int
+    rounded_up: bool = False
+
+    @property
+    def most(self) -> int:
+        """Outputs if a window that sticks out counts."""
+        return _parts_of(self.read + self.before + self.after - self.kernel, self.stride) + 1
+
+    @property
+    def odd(self) -> bool:
+        """Whether an even window lies on an odd size."""
+        return self.kernel % 2 == 0 and self.read % 2 == 1
 
     def outputs(self, read: int) -> int:
-        """What `read` inputs give; a window that sticks out counts if the whole's last one does."""
-        padded = self.before + self.after - self.kernel
-        rounded_up = self.made == _parts_of(self.read + padded, self.stride) + 1
-        steps = _parts_of if rounded_up else int.__floordiv__
-        return steps(read + padded, self.stride) + 1
+        """What `read` inputs give."""
+        steps = _parts_of if self.rounded_up else int.__floordiv__
+        return steps(read + self.before + self.after - self.kernel, self.stride) + 1
+
+    def counts_for_pooling(self) -> bool:
+        """Whether the engine's pooling makes as many outputs: it widens odd sizes by one."""
+        wider = replace(self, after=self.after or int(self.odd))
+        return self.made in (wider.most, replace(wider, rounded_up=False).outputs(self.read))
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,21 +304,19 @@ def _axis(read: int, made: int, kernel: int, stride: int, even: bool) -> _Axis:
 
 
 def _pads_itself(axis: _Axis, pooled: bool) -> bool:
-    """Whether the engine pads so: both sides to the window's middle; of poolings either, but no
-    even window on an odd size."""
+    """Whether the engine pads so: both sides to the window's middle or not at all; of poolings
+    either, but no even window on an odd size."""
     middle = axis.kernel // 2, (axis.kernel - 1) // 2
     if not pooled:
         return (axis.before, axis.after) in ((0, 0), middle)
     used = (axis.made - 1) * axis.stride + axis.kernel - axis.read - axis.before
-    odd = axis.kernel % 2 == 0 and axis.read % 2 == 1
-    return not odd and axis.before in (0, middle[0]) and max(used, 0) in (0, middle[1])
+    return not axis.odd and axis.before in (0, middle[0]) and max(used, 0) in (0, middle[1])
 
 
 def _padded(axis: _Axis, pooled: bool) -> _Axis:
     """The axis behind a padded copy."""
-    odd = pooled and axis.kernel % 2 == 0 and axis.read % 2 == 1
-    read = axis.read + axis.before + max(axis.after, int(odd))
-    return _Axis(read, axis.made, axis.kernel, axis.stride, 0, 0)
+    after = max(axis.after, int(pooled and axis.odd))
+    return replace(axis, read=axis.read + axis.before + after, before=0, after=0)
 
 
 def _tile(axis: _Axis, begin: int, end: int) -> _Tile:
@@ -326,12 +352,12 @@ def _tiles(axis: _Axis, most: int) -> list[_Tile]:
     return tiles
 
 
-def _width_tiles(axis: _Axis, parts: int, blocking: Blocking) -> list[_Tile]:
-    """Tiles of the width in so many parts; none where they get too narrow."""
+def _width_tiles(axis: _Axis, parts: int, fewest: int) -> list[_Tile]:
+    """Tiles of an axis in so many parts; none where they read fewer than `fewest`."""
     read = _parts_of(axis.read, parts)
     if parts > 1:
         read = _parts_of(read, axis.stride) * axis.stride
-        if read < blocking.fewest_columns:
+        if read < fewest:
             return []
     return _tiles(axis, min(axis.made, axis.outputs(read)))
 
@@ -433,34 +459,38 @@ def _layer_terms(
     # what makes more than it reads has no window
     small = output_height <= height + kernel_height and output_width <= width + kernel_width
     known = small and dilation == 1 and stride == stride_width and min(height, width, stride) > 0
-    copied = not (_pads_itself(rows, pooled) and _pads_itself(columns, pooled))
-    pool = blocking.pooling
-    if pooled:
-        known = known and pool is not None and pool.takes(rows, columns)
-    if copied:
+    alone = "software_stages", "unblocked_macs"
+    in_software = *(float(name in alone) for name in BLOCK_NAMES), 0.0
+    pool = blocking.pooling if pooled else None
+    if not known or (pooled and not (pool and pool.takes(rows, columns))):
+        return in_software
+    padded_apart = not (_pads_itself(rows, pooled) and _pads_itself(columns, pooled))
+    if padded_apart:
         rows, columns = _padded(rows, pooled), _padded(columns, pooled)
-    tiling = None
-    if known and pooled and pool:
+    ends = [axis.made == axis.most for axis in (rows, columns)]
+    rounded_up = all(ends) if pooled else any(ends)
+    rows, columns = (replace(axis, rounded_up=rounded_up) for axis in (rows, columns))
+    if pool:
         tiling = _pool_tiling(blocking, pool, rows, columns, channels)
-    elif known:
+    else:
         tiling = _tiling(blocking, rows, columns, channels, filters)
+    if tiling is None:
+        return in_software
     input_bytes = groups * channels * rows.read * _row_bytes(columns.read, blocking)
     fits = float(_fits(blocking, input_bytes, filters, tiling, pooled))
-    if tiling is None:
-        alone = "software_stages", "unblocked_macs"
-        return *(float(name in alone) for name in BLOCK_NAMES), fits
     far_output = output_bytes > blocking.tile_bytes and prod(tiling.cut) > 1
     parts, total = tiling.parts, dict.fromkeys(BLOCK_NAMES, 0.0)
     for stage in tiling.stages:
         pixels, passes = stage.made_rows * stage.made_columns, stage.block.passes
-        waiting = _first_rows(stage.read_rows, stage.read_columns, kernel_height, stride, blocking)
         # a part of the width is read with what lies beside it, but for a copy of that part
         across = stage.read_columns if stage.read_askew else columns.read
         row_bytes = channels * _row_bytes(across, blocking)
-        if pooled:  # a pass reads its own channels only, and waits for no other rows
-            waiting = 0
-        else:
+        waiting = 0  # a pass of a pooling reads its own channels only, and waits for no other rows
+        if not pooled:
             row_bytes *= passes
+            waiting = _first_rows(
+                stage.read_rows, stage.read_columns, kernel_height, stride, blocking
+            )
         each = {
             "stages": parts,
             "first_bytes": waiting * row_bytes,
@@ -475,11 +505,9 @@ def _layer_terms(
         }
         for name, value in each.items():
             total[name] += repeated * stage.count * value
-    if copied:
-        # a split pooling pads each part; a convolution's parts share one padded copy
-        copies, of_groups = (split, 1) if pooled else (1, groups)
-        total["software_stages"] = float(copies)
-        total["padded_elements"] = float(copies * of_groups * channels * rows.read * columns.read)
+    if padded_apart:  # by each group or part for itself
+        total["software_stages"] = float(repeated)
+        total["padded_elements"] = float(repeated * channels * rows.read * columns.read)
     chosen = tiling.stages[0].block.channels, parts, *tiling.cut
     total.update(zip(CUT_NAMES, map(float, chosen), strict=True))
     return *total.values(), fits
@@ -498,19 +526,17 @@ def _split(blocking: Blocking, plane: tuple[int, int], filters: int) -> int:
 
 
 def _fits(
-    blocking: Blocking, input_bytes: int, filters: int, tiling: "_Tiling | None", pooled: bool
+    blocking: Blocking, input_bytes: int, filters: int, tiling: "_Tiling", pooled: bool
 ) -> bool:
     """Whether the chip, which holds two of the largest tiles, holds a layer's input beside a tile
     of its output, and, of a third part of the channels on, the sum of those before. With two parts
     the first may leave the chip instead of the input: compilers do either. What is larger than a
     tile stays only for a pooling, whose output is small."""
-    held_bytes = 0
-    if tiling is not None:
-        tile_bytes = max(
-            stage.made_rows * _row_bytes(stage.made_columns, blocking) * filters
-            for stage in tiling.stages
-        )
-        held_bytes = tile_bytes * (2 if tiling.parts > 2 else 1)
+    tile_bytes = max(
+        stage.made_rows * _row_bytes(stage.made_columns, blocking) * filters
+        for stage in tiling.stages
+    )
+    held_bytes = tile_bytes * (2 if tiling.parts > 2 else 1)
     chip_bytes = 2 * blocking.tile_bytes
     stays = pooled or input_bytes <= blocking.tile_bytes
     return stays and input_bytes + held_bytes <= chip_bytes
@@ -580,7 +606,7 @@ def _tiling(
             break  # adding up alone costs more
         channels_each = _parts_of(channels, parts)
         for wide in numbers:
-            across = _widths(blocking, columns, wide)
+            across = _widths(blocking, columns, wide, blocking.fewest_columns)
             if not across:
                 break
             for high in numbers:
@@ -599,7 +625,8 @@ def _tiling(
     tile = next(fixed, None)
     if tile is None:
         return best[1]
-    down, across = _heights(blocking, rows, chosen[0]), _widths(blocking, columns, chosen[1])
+    down = _heights(blocking, rows, chosen[0])
+    across = _widths(blocking, columns, chosen[1], blocking.fewest_columns)
     if tile.rows:
         down = _different(_tiles(rows, min(rows.made, rows.outputs(tile.rows))), blocking)
     if tile.columns:
@@ -636,9 +663,9 @@ def _heights(blocking: Blocking, rows: _Axis, parts: int) -> Counter[_Extent]:
 
 
 @lru_cache(_MEMORY)
-def _widths(blocking: Blocking, columns: _Axis, parts: int) -> Counter[_Extent]:
-    """Tiles of the width in so many parts."""
-    return _different(_width_tiles(columns, parts, blocking), blocking)
+def _widths(blocking: Blocking, columns: _Axis, parts: int, fewest: int) -> Counter[_Extent]:
+    """Tiles of an axis in so many parts that read `fewest` or more."""
+    return _different(_width_tiles(columns, parts, fewest), blocking)
 
 
 def _stages(
@@ -692,19 +719,10 @@ def _pool_tiling(
     return best[1] if best else None
 
 
-@lru_cache(_MEMORY)
-def _pool_cuts(blocking: Blocking, axis: _Axis, least: int) -> list[tuple[int, Counter[_Extent]]]:
-    """Numbers of parts and the tiles of an axis cut so, while they read `least` or more."""
-    cuts = []
-    for parts in range(1, blocking.most_parts + 1):
-        read = _parts_of(axis.read, parts)
-        if parts > 1:
-            read = _parts_of(read, axis.stride) * axis.stride
-            if read < least:
-                break
-        if tiles := _tiles(axis, min(axis.made, axis.outputs(read))):
-            cuts.append((parts, _different(tiles, blocking)))
-    return cuts
+def _pool_cuts(blocking: Blocking, axis: _Axis, fewest: int) -> list[tuple[int, Counter[_Extent]]]:
+    """Numbers of parts of an axis and its tiles, where they read `fewest` or more."""
+    cuts = ((n, _widths(blocking, axis, n, fewest)) for n in range(1, blocking.most_parts + 1))
+    return [(parts, tiles) for parts, tiles in cuts if tiles]
 
 
 def _pool_stages(
@@ -732,6 +750,7 @@ def _pool_stages(
             if (
                 made_bytes > blocking.tile_bytes
                 or read_rows < rows.kernel
+                or channels > blocking.most_channels
                 or waiting * row * pooling.channels > blocking.row_memory_bytes
                 or (padded and row * (read_rows + rows.kernel - 2) > limit)
             ):

@@ -88,7 +88,7 @@ def _blocks(given: Mapping[str, Any]) -> dict[str, Any]:
     sizes = given["blocking"]
     fixed = tuple(FixedTile(**each) for each in sizes.get("fixed", ()))
     pooling = None
-    if sizes.get("pooling"):
+    if sizes.get("pooling") is not None:
         limits = dict(sizes["pooling"])
         limits["refused"] = tuple(tuple(pair) for pair in limits["refused"])
         limits["split_filters"] = tuple(limits["split_filters"])

@@ -270,7 +270,7 @@ class Overlap:
         if len(self.blocking_s) != len(_block_names(self.blocking)):
             raise SchemaError(
                 f"overlap: {len(self.blocking_s)} seconds per term of blocks, must be "
-                f"{len(_block_names(self.blocking))}"
+                f"{len(_block_names(self.blocking))}: generate the platform model anew"
             )
         if not _is_number(self.overlap) or self.overlap < 1:
             raise SchemaError(f"overlap: p is {self.overlap!r}, must be at least 1")

@@ -4,7 +4,6 @@ whatever their network. 200 of each kind of the default plan."""
 import random
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from benchmark.config import load_config, load_platform
@@ -34,39 +33,42 @@ def kernels(benchmark: str):
 
 
 @pytest.mark.parametrize(
-    ("operation", "blocking", "engine", "share"),
+    ("operation", "blocking", "engine", "least"),
     [
-        ("convolution", MYRIAD_X, "CONV", 0.97),
-        ("max_pooling", MYRIAD_X, "POOL", 0.97),
-        ("average_pooling", MYRIAD_X_AVERAGES, "POOL", 0.9),
+        ("convolution", MYRIAD_X, "CONV", 100),
+        ("max_pooling", MYRIAD_X, "POOL", 60),
+        ("average_pooling", MYRIAD_X_AVERAGES, "POOL", 40),
     ],
 )
-def test_the_compiler_cuts_layers_by_the_rule(operation, blocking, engine, share):
-    toolchain, alike, compared = Toolchain(), 0, 0
+def test_the_compiler_cuts_layers_by_the_rule(operation, blocking, engine, least):
+    toolchain, alike, compared = Toolchain(), {True: 0, False: 0}, {True: 0, False: 0}
     try:
         for graph in kernels(operation):
             try:
                 plan = toolchain.compile(graph).plan
             except UnsupportedLayer:
                 continue
+            groups = []  # with what surely joins the layer before; neighbours count
             for layer in graph.layers:
+                if layer.operation in ("activation", "batch_normalization"):
+                    groups[-1].append(layer)
+                elif layer.operation != "input":
+                    groups.append([layer])
+            matrix = feature_matrix([make_executed(group) for group in groups])
+            for (layer, *_), row in zip(groups, block_terms(matrix, blocking), strict=True):
                 stages = [
                     stage.attributes.get("hwOpType") == engine
                     for stage in plan.stages
                     if stage.layer == layer.name and stage.runs
                 ]
-                # a convolution in software is what the rule leaves to others
-                if (
-                    layer.operation != operation
-                    or not stages
-                    or (engine == "CONV" and not any(stages))
-                ):
+                if layer.operation != operation or not stages:
                     continue
-                matrix = feature_matrix([make_executed([layer])])
-                terms = dict(zip(BLOCK_NAMES, block_terms(matrix, blocking)[0], strict=True))
-                compared += 1
-                alike += terms["stages"] == sum(stages)
+                compared[any(stages)] += 1
+                alike[any(stages)] += row[BLOCK_NAMES.index("stages")] == sum(stages)
     finally:
         toolchain.close()
-    assert compared > 30
-    assert np.divide(alike, compared) > share
+    assert compared[True] >= least
+    assert alike[True] / compared[True] > 0.97
+    # of convolutions in software many run there for other reasons than their size
+    if operation != "convolution":
+        assert alike[False] / max(compared[False], 1) > 0.9 or compared[False] == 0

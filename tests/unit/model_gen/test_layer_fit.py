@@ -8,7 +8,7 @@ import pytest
 
 from model_gen import layer_fit, statistical
 from model_gen.layer_fit import fit_layer_models
-from model_gen.learned import fit_models, paper_rows, seen_chains
+from model_gen.learned import fit_models, layers_are_cut, paper_rows, seen_chains
 from model_gen.overlap_fit import MYRIAD_X, MYRIAD_X_AVERAGES, fit_overlap
 from model_gen.statistical import (
     CANDIDATES,
@@ -220,6 +220,12 @@ def test_an_engine_of_blocks_is_found_where_it_explains_the_times():
     found = fit_overlap(values, refined, np.ones(len(values)))
     assert found.blocking == MYRIAD_X
     assert found.time_s(table_matrix(values)) == pytest.approx(values["time_s"], rel=0.02)
+    # but for a platform whose convolutions are not cut so
+    assert fit_overlap(values, refined, np.ones(len(values)), cut=False).blocking is None
+    assert layers_are_cut(values, ())
+    plain = Overlap(refined, 5e-6, (), 1.0, 0.0, 1.0, 0.0, 0.0, 2.0)
+    assert not layers_are_cut(values.assign(time_s=plain.time_s(table_matrix(values))), ())
+    assert not layers_are_cut(values.iloc[:20], ())
 
 
 @pytest.mark.parametrize("blocking", [MYRIAD_X, MYRIAD_X_AVERAGES])

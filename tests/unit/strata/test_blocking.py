@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from model_gen.overlap_fit import MYRIAD_X, MYRIAD_X_AVERAGES
 from strata.blocking import BLOCK_NAMES, CUT_NAMES, ENGINE_TERMS, START_TERMS, block_terms
@@ -211,6 +213,7 @@ POOLINGS = [
     ((16, 16), 256, (16, 16), 3, 1, 0, "add", (1, 0)),
     ((35, 35), 192, (35, 35), 3, 1, 0, "concat", (3, 235200)),  # InceptionV3
     ((147, 147), 64, (73, 73), 3, 2, 0, "concat", (2, 341056)),
+    ((147, 148), 64, (73, 73), 3, 2, 0, "concat", (3, 341056)),  # not rounded up: by the source
     ((128, 256), 64, (64, 128), 3, 2, 1, "reorder", (28, 524288)),  # an FPN
     ((448, 448), 32, (224, 224), 2, 2, 0, "activation", (6, 1605632)),  # YOLOv2
     ((52, 52), 128, (26, 26), 2, 2, 0, "activation", (1, 0)),  # tiny YOLOv3
@@ -300,7 +303,12 @@ def test_paddings_that_the_engine_does_not_do_are_copies_of_their_own():
     ("args", "maximum", "average"),
     [
         (((15, 15), 80, (8, 8), 3, 2), False, True),
-        (((15, 15), 80, (7, 7), 2, 2), False, True),
+        (((15, 15), 80, (8, 8), 2, 2, 1), False, True),
+        (((15, 15), 80, (7, 7), 2, 2), True, True),  # it would count 8
+        (((14, 14), 80, (14, 14), 1, 1), False, True),
+        (((5, 5), 80, (5, 5), 3, 1), False, True),  # padded, and few outputs
+        (((5, 5), 80, (3, 3), 3, 1), False, False),
+        (((8, 8), 2560, (4, 4), 2, 2), True, True),
         (((16, 16), 80, (8, 8), 2, 2), False, False),
         (((40, 40), 80, (25, 25), 16, 1), True, True),
         (((90, 90), 80, (10, 10), 9, 9), True, True),
@@ -314,6 +322,25 @@ def test_windows_that_the_engine_does_not_take_run_in_software(args, maximum, av
         assert (found["stages"] == 0) == software
         ops = pooling(*args)[0, FEATURES.index("ops")]
         assert found["unblocked_macs"] == (ops if software else 0)
+
+
+@given(
+    size=st.tuples(st.integers(0, 60), st.integers(0, 60)),
+    channels=st.integers(0, 300),
+    made=st.tuples(st.integers(0, 60), st.integers(0, 60)),
+    kernel=st.integers(0, 17),
+    stride=st.integers(0, 9),
+    uneven=st.integers(0, 2),
+    before=st.sampled_from(["concat", "convolution"]),
+)
+def test_terms_of_any_pooling_are_numbers_of_at_least_nothing(
+    size, channels, made, kernel, stride, uneven, before
+):
+    sizes = size, channels, made, kernel, stride, uneven, before
+    for blocking in (MYRIAD_X, MYRIAD_X_AVERAGES):
+        found = block_terms(pooling(*sizes), blocking)
+        assert np.isfinite(found).all()
+        assert (found >= 0).all()
 
 
 def test_an_engine_without_a_rule_for_poolings_does_none():

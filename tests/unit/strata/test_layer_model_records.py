@@ -1,13 +1,13 @@
 """Layer models on numbers worked by hand, their parameters' rules, and their JSON form."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from model_gen.overlap_fit import MYRIAD_X, MYRIAD_X_AVERAGES
-from strata.blocking import ENGINE_TERMS, START_TERMS
+from strata.blocking import ENGINE_TERMS, START_TERMS, PoolBlocking
 from strata.errors import ArtefactError, SchemaError
 from strata.execution import FEATURES
 from strata.forest import Forest
@@ -319,6 +319,15 @@ def test_an_engine_of_blocks_is_stored_and_read_again():
     assert again.base == model.base
     # a model without blocks says nothing of them
     assert "blocking" not in layer_model_to_dict(MIXED, store)["base"]
+
+
+@pytest.mark.parametrize("missing", [each.name for each in fields(PoolBlocking)])
+def test_a_rule_for_poolings_that_lacks_a_limit_is_refused(missing):
+    model = replace(MIXED, base=cut_engine(), feature_names=("pass_pixels",))
+    written = layer_model_to_dict(model, lambda forest: "forest")
+    del written["base"]["blocking"]["pooling"][missing]
+    with pytest.raises(ArtefactError, match=missing):
+        layer_model_from_dict(written, {"forest": model.forest}, "here")
 
 
 def test_every_term_of_blocks_has_its_seconds():
