@@ -45,6 +45,8 @@ _CHAINS = ["chain_before", "chain_after"]
 _FEWEST_GRAPHS = 10
 # Graphs that an engine without trees is fitted to at least.
 _FEWEST_OF_ENGINE = 3
+# Convolutions that tell whether a compiler cuts them by a known rule.
+_ENOUGH_ROWS = 1_000
 # Long layers make a network's total but are few, and trees that err by shares of a layer leave them
 # to what shorter ones taught.
 _LENGTH_POWER = 0.25
@@ -184,6 +186,7 @@ def layers_are_cut(table: pd.DataFrame, dimensions: tuple[Unrolling, ...]) -> bo
     rows = table[has_target(table_matrix(table), peaks.roofline)]
     if len(rows) < FEWEST_ROWS:
         return False
+    rows = rows.iloc[:: max(len(rows) // _ENOUGH_ROWS, 1)]
     refined = Refined(peaks.roofline, dimensions)
     return fit_overlap(rows, refined, row_weights(rows)).blocking is not None
 

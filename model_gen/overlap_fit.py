@@ -22,6 +22,7 @@ _SHORTEST = 0.05
 _REACH = 40.0  # of logarithms: any machine
 # A dozen numbers need no more rows; of larger tables some, evenly spread over their order.
 _MOST_ROWS = 4_000
+_FEW_ROWS = 500  # tell which of two rules holds
 
 
 # Engines of blocks that a table is tried with. The Myriad X's sizes and limits are those of its
@@ -114,10 +115,16 @@ def fit_overlap(
     windows = (rows["kernel_height"] > 1) & (pooled | (rows["groups"] < rows["channels"]))
     if not (cut and windows.any()):
         return found.base
-    tried = _BLOCKINGS if pooled.any() else _BLOCKINGS[:1]
-    others = [_fit(matrix, measured, refined, emphasis, blocking) for blocking in tried]
-    best = min(others, key=lambda each: each.cost)
-    return best.base if best.cost < _WORTH * found.cost else found.base
+    likeliest = _BLOCKINGS[0]
+    if pooled.any():
+        few = np.unique(np.linspace(0, len(some) - 1, _FEW_ROWS).astype(int))
+
+        def cost(blocking: Blocking) -> float:
+            return _fit(matrix[few], measured[few], refined, emphasis[few], blocking).cost
+
+        likeliest = min(_BLOCKINGS, key=cost)
+    cut_so = _fit(matrix, measured, refined, emphasis, likeliest)
+    return cut_so.base if cut_so.cost < _WORTH * found.cost else found.base
 
 
 def _fit(

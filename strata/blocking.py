@@ -13,7 +13,6 @@ before a pooling, and a pooling in software behind a convolution: these two are 
 from collections import Counter
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
-from itertools import product
 from math import prod
 
 import numpy as np
@@ -352,21 +351,24 @@ def _tiles(axis: _Axis, most: int) -> list[_Tile]:
     return tiles
 
 
+def _part_of(axis: _Axis, parts: int) -> int:
+    """Inputs that one of so many parts of an axis reads, in whole strides."""
+    read = _parts_of(axis.read, parts)
+    return read if parts == 1 else _parts_of(read, axis.stride) * axis.stride
+
+
 def _width_tiles(axis: _Axis, parts: int, fewest: int) -> list[_Tile]:
     """Tiles of an axis in so many parts; none where they read fewer than `fewest`."""
-    read = _parts_of(axis.read, parts)
-    if parts > 1:
-        read = _parts_of(read, axis.stride) * axis.stride
-        if read < fewest:
-            return []
+    read = _part_of(axis, parts)
+    if parts > 1 and read < fewest:
+        return []
     return _tiles(axis, min(axis.made, axis.outputs(read)))
 
 
 def _height_tiles(axis: _Axis, parts: int) -> list[_Tile]:
     """Tiles of the height in so many parts; none where they get lower than the window."""
-    read = _parts_of(axis.read, parts)
+    read = _part_of(axis, parts)
     if parts > 1:
-        read = _parts_of(read, axis.stride) * axis.stride
         least = _parts_of(axis.made, parts)
         if (read - axis.kernel + axis.before + axis.after) // axis.stride + 1 < least:
             read = (least - 1) * axis.stride + axis.kernel - axis.before - axis.after
@@ -701,28 +703,41 @@ def _pool_tiling(
     blocking: Blocking, pooling: PoolBlocking, rows: _Axis, columns: _Axis, channels: int
 ) -> _Tiling | None:
     """The cheapest tiling of a pooling, then the one of fewest parts; None where nothing fits."""
-    downs = _pool_cuts(blocking, rows, rows.kernel)
-    acrosses = _pool_cuts(blocking, columns, max(pooling.fewest_columns, columns.kernel))
     # the compiler counts whole passes only
     cycles = channels // pooling.channels * rows.kernel * columns.kernel
+    fewest = max(pooling.fewest_columns, columns.kernel)
+    cuts = sorted(
+        (cycles * least_down * least_across, high * wide, wide, high)
+        for high, least_down in _pool_cuts(rows, rows.kernel, blocking.most_parts)
+        for wide, least_across in _pool_cuts(columns, fewest, blocking.most_parts)
+    )
     best: tuple[tuple[int, int], _Tiling] | None = None
-    for (wide, across), (high, down) in product(acrosses, downs):
-        tiles = down.total() * across.total()
-        if best is not None and (tiles * cycles, wide * high) >= best[0]:
-            continue  # without any copy it would not be better
+    for least, parts, wide, high in cuts:
+        if best is not None and (least, parts) >= best[0]:
+            break  # without any copy it would not be better, nor would those after it
+        down = _widths(blocking, rows, high, rows.kernel)
+        across = _widths(blocking, columns, wide, fewest)
         stages = _pool_stages(blocking, pooling, rows, columns, channels, down, across)
         if not stages:
             continue
         cost = sum(each.count * (cycles + each.moved(channels, channels)) for each in stages)
-        if best is None or (cost, wide * high) < best[0]:
-            best = (cost, wide * high), _Tiling(1, stages, (down.total(), across.total()))
+        if best is None or (cost, parts) < best[0]:
+            best = (cost, parts), _Tiling(1, stages, (down.total(), across.total()))
     return best[1] if best else None
 
 
-def _pool_cuts(blocking: Blocking, axis: _Axis, fewest: int) -> list[tuple[int, Counter[_Extent]]]:
-    """Numbers of parts of an axis and its tiles, where they read `fewest` or more."""
-    cuts = ((n, _widths(blocking, axis, n, fewest)) for n in range(1, blocking.most_parts + 1))
-    return [(parts, tiles) for parts, tiles in cuts if tiles]
+@lru_cache(_MEMORY)
+def _pool_cuts(axis: _Axis, fewest: int, most_parts: int) -> tuple[tuple[int, int], ...]:
+    """Numbers of parts of an axis that read `fewest` or more, and the fewest tiles of each."""
+    cuts = []
+    for parts in range(1, most_parts + 1):
+        read = _part_of(axis, parts)
+        if parts > 1 and read < fewest:
+            break
+        most = min(axis.made, axis.outputs(read))
+        if most > 0:
+            cuts.append((parts, _parts_of(axis.made, most)))
+    return tuple(cuts)
 
 
 def _pool_stages(
