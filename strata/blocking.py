@@ -11,6 +11,7 @@ before a pooling, and a pooling in software behind a convolution: these two are 
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from math import prod
@@ -37,6 +38,8 @@ ENGINE_TERMS = ("block_cycles", "pass_pixels", "pass_rows", "unblocked_macs")
 # How a layer is cut: for trees to read beside the terms.
 CUT_NAMES = ("block_channels", "channel_parts", "height_parts", "width_parts")
 BLOCK_NAMES = (*START_TERMS, *ENGINE_TERMS, *CUT_NAMES)
+# A row of `_layer_terms` where the engine cannot do the layer.
+_IN_SOFTWARE = *(float(name in ("software_stages", "unblocked_macs")) for name in BLOCK_NAMES), 0.0
 _SIZES = (
     *("height", "width", "channels", "filters", "output_height", "output_width"),
     *("kernel_height", "kernel_width", "stride_height", "stride_width", "dilation", "groups"),
@@ -357,12 +360,11 @@ def _part_of(axis: _Axis, parts: int) -> int:
     return read if parts == 1 else _parts_of(read, axis.stride) * axis.stride
 
 
-def _width_tiles(axis: _Axis, parts: int, fewest: int) -> list[_Tile]:
-    """Tiles of an axis in so many parts; none where they read fewer than `fewest`."""
+def _most_outputs(axis: _Axis, parts: int, fewest: int) -> int | None:
+    """Outputs of a tile at most where an axis is cut into so many parts; None where they would read
+    fewer inputs than `fewest`."""
     read = _part_of(axis, parts)
-    if parts > 1 and read < fewest:
-        return []
-    return _tiles(axis, min(axis.made, axis.outputs(read)))
+    return None if parts > 1 and read < fewest else min(axis.made, axis.outputs(read))
 
 
 def _height_tiles(axis: _Axis, parts: int) -> list[_Tile]:
@@ -461,11 +463,9 @@ def _layer_terms(
     # what makes more than it reads has no window
     small = output_height <= height + kernel_height and output_width <= width + kernel_width
     known = small and dilation == 1 and stride == stride_width and min(height, width, stride) > 0
-    alone = "software_stages", "unblocked_macs"
-    in_software = *(float(name in alone) for name in BLOCK_NAMES), 0.0
     pool = blocking.pooling if pooled else None
     if not known or (pooled and not (pool and pool.takes(rows, columns))):
-        return in_software
+        return _IN_SOFTWARE
     padded_apart = not (_pads_itself(rows, pooled) and _pads_itself(columns, pooled))
     if padded_apart:
         rows, columns = _padded(rows, pooled), _padded(columns, pooled)
@@ -477,7 +477,7 @@ def _layer_terms(
     else:
         tiling = _tiling(blocking, rows, columns, channels, filters)
     if tiling is None:
-        return in_software
+        return _IN_SOFTWARE
     input_bytes = groups * channels * rows.read * _row_bytes(columns.read, blocking)
     fits = float(_fits(blocking, input_bytes, filters, tiling, pooled))
     far_output = output_bytes > blocking.tile_bytes and prod(tiling.cut) > 1
@@ -607,13 +607,14 @@ def _tiling(
         if best is not None and (parts - 1) * rows.made * columns.made * filters >= best[0][0]:
             break  # adding up alone costs more
         channels_each = _parts_of(channels, parts)
+        block_of = _convolution_blocks(blocking, rows, columns, channels_each, filters)
         for wide in numbers:
-            across = _widths(blocking, columns, wide, blocking.fewest_columns)
+            across = _even_cut(blocking, columns, wide, blocking.fewest_columns)
             if not across:
                 break
             for high in numbers:
                 down = _heights(blocking, rows, high)
-                stages = _stages(blocking, rows, columns, channels_each, filters, down, across)
+                stages = _stages(down, across, block_of)
                 if stages:
                     cut = sum(down.values()), sum(across.values())
                     tiling = _Tiling(parts, stages, cut)
@@ -628,7 +629,7 @@ def _tiling(
     if tile is None:
         return best[1]
     down = _heights(blocking, rows, chosen[0])
-    across = _widths(blocking, columns, chosen[1], blocking.fewest_columns)
+    across = _even_cut(blocking, columns, chosen[1], blocking.fewest_columns)
     if tile.rows:
         down = _different(_tiles(rows, min(rows.made, rows.outputs(tile.rows))), blocking)
     if tile.columns:
@@ -637,7 +638,8 @@ def _tiling(
     parts = _parts_of(channels, tile.part_channels) if tile.part_channels else best[1].parts
     each = tile.part_channels or _parts_of(channels, parts)
     # nobody asks whether its output fits the tile's memory, nor what to do if its rows do not
-    stages = _stages(blocking, rows, columns, each, filters, down, across, bounded=False)
+    block_of = _convolution_blocks(blocking, rows, columns, each, filters, bounded=False)
+    stages = _stages(down, across, block_of)
     cut = sum(down.values()), sum(across.values())
     return _Tiling(parts, stages, cut) if stages else None
 
@@ -665,38 +667,49 @@ def _heights(blocking: Blocking, rows: _Axis, parts: int) -> Counter[_Extent]:
 
 
 @lru_cache(_MEMORY)
-def _widths(blocking: Blocking, columns: _Axis, parts: int, fewest: int) -> Counter[_Extent]:
+def _even_cut(blocking: Blocking, axis: _Axis, parts: int, fewest: int) -> Counter[_Extent]:
     """Tiles of an axis in so many parts that read `fewest` or more."""
-    return _different(_width_tiles(columns, parts, fewest), blocking)
+    most = _most_outputs(axis, parts, fewest)
+    return _different([] if most is None else _tiles(axis, most), blocking)
 
 
-def _stages(
-    blocking: Blocking,
-    rows: _Axis,
-    columns: _Axis,
-    channels: int,
-    filters: int,
-    down: Counter[_Extent],
-    across: Counter[_Extent],
-    bounded: bool = True,
-) -> list[_Stage]:
-    """Each different tile of both axes with its block; none where one does not fit, if `bounded`
-    also in the tile's memory."""
-    kernel = rows.kernel, columns.kernel
+# The block of a tile of so many inputs and outputs, rows and columns; None where it does not fit.
+_BlockOf = Callable[[int, int, int, int], _Pass | None]
+
+
+def _stages(down: Counter[_Extent], across: Counter[_Extent], block_of: _BlockOf) -> list[_Stage]:
+    """Each different tile of both axes with its block; none where one does not fit."""
     found = []
     for (read_rows, made_rows, kept_rows, *_), high in down.items():
         for (read_columns, made_columns, kept_columns, *begins), wide in across.items():
-            made_bytes = _row_bytes(made_columns, blocking) * made_rows * filters
-            if bounded and made_bytes > blocking.tile_bytes:
-                return []
-            block = _best_pass(
-                blocking, read_rows, read_columns, channels, filters, kernel, rows.stride
-            )
+            block = block_of(read_rows, made_rows, read_columns, made_columns)
             if block is None:
                 return []
             extent = read_rows, made_rows, kept_rows, read_columns, made_columns, kept_columns
             found.append(_Stage(*extent, begins[0], begins[1], block, high * wide))
     return found
+
+
+def _convolution_blocks(
+    blocking: Blocking,
+    rows: _Axis,
+    columns: _Axis,
+    channels: int,
+    filters: int,
+    bounded: bool = True,
+) -> _BlockOf:
+    """The cheapest block; if `bounded`, of tiles that fit the tile's memory."""
+    kernel = rows.kernel, columns.kernel
+
+    def block_of(
+        read_rows: int, made_rows: int, read_columns: int, made_columns: int
+    ) -> _Pass | None:
+        made_bytes = _row_bytes(made_columns, blocking) * made_rows * filters
+        if bounded and made_bytes > blocking.tile_bytes:
+            return None
+        return _best_pass(blocking, read_rows, read_columns, channels, filters, kernel, rows.stride)
+
+    return block_of
 
 
 def _pool_tiling(
@@ -711,13 +724,14 @@ def _pool_tiling(
         for high, least_down in _pool_cuts(rows, rows.kernel, blocking.most_parts)
         for wide, least_across in _pool_cuts(columns, fewest, blocking.most_parts)
     )
+    block_of = _pool_blocks(blocking, pooling, rows, columns, channels)
     best: tuple[tuple[int, int], _Tiling] | None = None
     for least, parts, wide, high in cuts:
         if best is not None and (least, parts) >= best[0]:
             break  # without any copy it would not be better, nor would those after it
-        down = _widths(blocking, rows, high, rows.kernel)
-        across = _widths(blocking, columns, wide, fewest)
-        stages = _pool_stages(blocking, pooling, rows, columns, channels, down, across)
+        down = _even_cut(blocking, rows, high, rows.kernel)
+        across = _even_cut(blocking, columns, wide, fewest)
+        stages = _stages(down, across, block_of)
         if not stages:
             continue
         cost = sum(each.count * (cycles + each.moved(channels, channels)) for each in stages)
@@ -729,47 +743,35 @@ def _pool_tiling(
 @lru_cache(_MEMORY)
 def _pool_cuts(axis: _Axis, fewest: int, most_parts: int) -> tuple[tuple[int, int], ...]:
     """Numbers of parts of an axis that read `fewest` or more, and the fewest tiles of each."""
-    cuts = []
-    for parts in range(1, most_parts + 1):
-        read = _part_of(axis, parts)
-        if parts > 1 and read < fewest:
-            break
-        most = min(axis.made, axis.outputs(read))
-        if most > 0:
-            cuts.append((parts, _parts_of(axis.made, most)))
-    return tuple(cuts)
+    numbers = range(1, most_parts + 1)
+    mosts = ((parts, _most_outputs(axis, parts, fewest)) for parts in numbers)
+    return tuple((parts, _parts_of(axis.made, most)) for parts, most in mosts if most and most > 0)
 
 
-def _pool_stages(
-    blocking: Blocking,
-    pooling: PoolBlocking,
-    rows: _Axis,
-    columns: _Axis,
-    channels: int,
-    down: Counter[_Extent],
-    across: Counter[_Extent],
-) -> list[_Stage]:
-    """Each different tile of both axes; none where one does not fit."""
+def _pool_blocks(
+    blocking: Blocking, pooling: PoolBlocking, rows: _Axis, columns: _Axis, channels: int
+) -> _BlockOf:
+    """The one block of poolings, of tiles that fit."""
     passes = _parts_of(channels, pooling.channels)
     block = _Pass(pooling.channels, passes, passes * rows.kernel * columns.kernel)
-    found = []
-    for (read_rows, made_rows, kept_rows, *_), high in down.items():
-        for (read_columns, made_columns, kept_columns, *begins), wide in across.items():
-            row = _row_bytes(read_columns, blocking)
-            waiting = _first_rows(read_rows, read_columns, rows.kernel, rows.stride, blocking)
-            made_bytes = _row_bytes(made_columns, blocking) * made_rows * channels
-            below = (made_rows - 1) * rows.stride + rows.kernel - read_rows - rows.before
-            beside = (made_columns - 1) * columns.stride + columns.kernel - read_columns
-            limit = pooling.ended_plane_bytes if below > 0 else pooling.plane_bytes
-            padded = below > 0 or columns.before > 0 or beside - columns.before > 0
-            if (
-                made_bytes > blocking.tile_bytes
-                or read_rows < rows.kernel
-                or channels > blocking.most_channels
-                or waiting * row * pooling.channels > blocking.row_memory_bytes
-                or (padded and row * (read_rows + rows.kernel - 2) > limit)
-            ):
-                return []
-            extent = read_rows, made_rows, kept_rows, read_columns, made_columns, kept_columns
-            found.append(_Stage(*extent, begins[0], begins[1], block, high * wide))
-    return found
+
+    def block_of(
+        read_rows: int, made_rows: int, read_columns: int, made_columns: int
+    ) -> _Pass | None:
+        row = _row_bytes(read_columns, blocking)
+        waiting = _first_rows(read_rows, read_columns, rows.kernel, rows.stride, blocking)
+        made_bytes = _row_bytes(made_columns, blocking) * made_rows * channels
+        below = (made_rows - 1) * rows.stride + rows.kernel - read_rows - rows.before
+        beside = (made_columns - 1) * columns.stride + columns.kernel - read_columns
+        limit = pooling.ended_plane_bytes if below > 0 else pooling.plane_bytes
+        padded = below > 0 or columns.before > 0 or beside - columns.before > 0
+        fits = (
+            made_bytes <= blocking.tile_bytes
+            and read_rows >= rows.kernel
+            and channels <= blocking.most_channels
+            and waiting * row * pooling.channels <= blocking.row_memory_bytes
+            and not (padded and row * (read_rows + rows.kernel - 2) > limit)
+        )
+        return block if fits else None
+
+    return block_of
