@@ -190,6 +190,10 @@ class Blocking:
             if not isinstance(value, tuple) and value == 0:
                 raise SchemaError(f"blocking: {each.name} is 0, must be at least 1")
 
+    def __hash__(self) -> int:
+        # some: what is remembered of layers is looked up by it, and few engines are known at a time
+        return hash((self.multipliers, self.tile_bytes, self.row_memory_bytes))
+
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -97,7 +97,7 @@ def test_bins_of_our_own_give_scikit_learns_trees(rows):
     target = np.log(matrix[:, 0]) + np.sin(3 * matrix[:, 1]) * matrix[:, 2]
     settings = ForestSettings(learner="boosting", minimum_leaf=5)
     found = fit_columns(matrix, ("a", "b", "c"), target, 1, settings).forest
-    theirs = make_regressor(settings, ("a", "b", "c"), 1).fit(matrix, target)
+    theirs = make_regressor(settings, ("a", "b", "c"), 1, len(matrix)).fit(matrix, target)
     unseen = np.column_stack([generator.permutation(column) for column in matrix.T])
     for new in (matrix, unseen, unseen * 3, -unseen):
         assert np.allclose(found.predict(new), theirs.predict(new), rtol=0, atol=1e-9)
