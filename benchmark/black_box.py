@@ -14,6 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.black_box_placement import (
+    NOWHERE_ELSE,
+    Placing,
+    Step,
+    compiled,
+    find_placing,
+    placed,
+)
 from benchmark.black_box_plan import PAIR, is_chain_of, nest_id
 from benchmark.matcher import Match, match
 from benchmark.plan import purpose_of
@@ -26,6 +34,7 @@ from strata.edges import pair_key
 from strata.errors import ArtefactError, MatchError
 from strata.execution import FEATURES, OWN_FEATURES, ExecutedLayer, feature_matrix
 from strata.graph import Graph, with_bits
+from strata.link import leaving_bytes
 from strata.profile import ExecutedNode, Profile
 from strata.profile_json import profile_from_dict
 
@@ -45,16 +54,21 @@ class Rules:
     `joined` are keys of pairs, as "convolution->add", of which the second runs with the first where
     nothing else reads the tensor between them, and nothing but activations and normalisations has
     joined the first already: what was found of pairs says nothing of three. `apart` are kinds of
-    activation that are layers of their own.
+    activation that are layers of their own. What the host runs is no part of what the device does
+    (`placing`).
     """
 
     joined: frozenset[str] = frozenset()
     apart: frozenset[str] = frozenset()
+    placing: Placing = NOWHERE_ELSE
 
     def joins(self, candidate: Candidate) -> bool:
         """Whether a layer runs with the group before it."""
         parameters = candidate.layer.parameters
         if not candidate.only_consumer:
+            return False
+        on_host = self.placing.on_host
+        if on_host((candidate.layer,)) and not on_host(candidate.group):
             return False
         if isinstance(parameters, op.Activation):
             return parameters.kind not in self.apart
@@ -67,10 +81,17 @@ class Rules:
 
 
 def learned_as(executed: ExecutedLayer) -> str:
-    """The key of a layer's table; comparisons alone are not learned with dearer activations."""
+    """What a layer is learned with: those of its table, but for two kinds.
+
+    Comparisons alone are not learned with dearer activations; and the few bytes that a layer
+    without products fetches (factors of a normalisation) make it no other layer.
+    """
     parameters = executed.root.parameters
-    if isinstance(parameters, op.Activation) and parameters.kind in CHEAP:
+    cheap = isinstance(parameters, op.Activation) and parameters.kind in CHEAP
+    if cheap and not executed.placement:
         return "comparison"
+    if executed.placement == "streamed" and not executed.work.macs:
+        return executed.operation
     return executed.model_key
 
 
@@ -98,6 +119,11 @@ class Timed:
         if case["benchmark"] != PAIR:
             return ""
         return pair_key(case["settings"]["producer"], case["settings"]["follower"])
+
+    @property
+    def filled(self) -> bool:
+        """Whether a layer stands beside the kernels that takes an on-chip memory's room."""
+        return bool(self.record["case"]["settings"].get("filled", 0))
 
     @property
     def names(self) -> list[str]:
@@ -152,6 +178,11 @@ class Readings:
         return replace(self, graphs=[one for one in self.graphs if one.nest and not one.pair])
 
     @property
+    def bare(self) -> "Readings":
+        """All but graphs with a filler."""
+        return replace(self, graphs=[one for one in self.graphs if not one.filled])
+
+    @property
     def pairs(self) -> "Readings":
         """Graphs of pairs."""
         return replace(self, graphs=[one for one in self.graphs if one.pair])
@@ -193,19 +224,38 @@ def executed_as_assumed(graph: Graph, rules: Rules) -> Match:
 
     MatchError for a graph that computes nothing.
     """
+    steps = _steps(graph, rules)
     nodes = tuple(
         ExecutedNode(
-            group.executed.name,
-            group.executed.operation,
-            tuple(layer.name for layer in group.executed.layers),
-            group.producers,
-            group.executed.output_shape,
+            layer.name,
+            layer.operation,
+            tuple(each.name for each in layer.layers),
+            step.producers,
+            layer.output_shape,
             1.0,
+            placement=layer.placement,
         )
-        for group in group_layers(graph, rules.joins)
-        if not isinstance(group.executed.root.parameters, op.Input)
+        for step, layer in zip(steps, placed(steps, rules.placing), strict=True)
     )
     return match(graph, Profile("black_box", nodes))
+
+
+def _steps(graph: Graph, rules: Rules) -> list[Step]:
+    return [
+        Step(group.executed, group.producers)
+        for group in group_layers(graph, rules.joins)
+        if not isinstance(group.executed.root.parameters, op.Input)
+    ]
+
+
+def find_rules(readings: Readings) -> Rules:
+    """Where layers run, from what a compiler tells of whole graphs; nothing without one."""
+
+    def steps_of(graph: Graph, placing: Placing) -> list[Step]:
+        return _steps(graph, Rules(placing=placing))
+
+    told = [compiled(one.graph, one.profile, not one.nest) for one in readings.graphs]
+    return Rules(placing=find_placing(told, steps_of))
 
 
 def _features(found: Match) -> np.ndarray:
@@ -341,7 +391,9 @@ def difference(graphs: Sequence[Timed]) -> Difference | None:
 
 
 def _beside(one: Timed) -> np.ndarray:
-    return np.array([1.0, one.graph.input_bytes, one.graph.output_bytes])
+    """A run, bytes handed over, and bytes that come back (`strata.link`)."""
+    executed = [layer.executed for layer in one.found.layers]
+    return np.array([1.0, one.graph.input_bytes, leaving_bytes(one.graph, executed)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -382,14 +434,15 @@ def all_differences(readings: Readings) -> list[Difference]:
 
 
 def make_sums(readings: Readings) -> Plan:
-    """All differences, the smallest graph of every nest, and the networks' totals, as sums."""
+    """All differences, the smallest graph of nests without filler, networks' totals, as sums."""
     nests, steps = readings.nests, all_differences(readings)
     if not steps:
         raise ArtefactError(
             "no two nested graphs: a black box needs the same kernels in graphs of several sizes; "
             "make the plan with the platform's key 'black_box'"
         )
-    smallest = tuple(_whole(graphs[0]) for graphs in nests.values())
+    # the one filler of many graphs would make a single group of all, and tell nothing else
+    smallest = tuple(_whole(graphs[0]) for graphs in nests.values() if not graphs[0].filled)
     networks = tuple(readings.networks)
     wholes = (*smallest, *map(_whole, networks))
     parts = [(step.more, step.places, step.counts) for step in steps]

@@ -8,7 +8,8 @@ stand in a chain is padded by its benchmark (a convolution feeds a pooling, a gl
 branch): such padding grows with the kernels and is taken off by its own model
 (`model_gen.black_box`). Pairs of a convolution and what follows it stand in chains as well, and so
 do both alone: whether the second costs anything behind the first is what tells that they run
-together (`benchmark.black_box_fusion`).
+together (`benchmark.black_box_fusion`). Where a memory keeps weights on the chip, samples stand
+also beside a layer that fills it (`filled`), so that theirs are fetched in every run.
 """
 
 import math
@@ -28,6 +29,14 @@ _PAIRED = 16  # shapes of pairs, unless that is more than a part of all samples
 _PART_PAIRED = 10
 _LEAST_EXTENT = 6  # smaller maps are pooled whole, which may run in another way
 PRODUCERS = ("convolution", "depthwise_convolution")
+FILLED = (  # benchmarks with a filler
+    "convolution",
+    "dense",
+    "depthwise_convolution",
+    "transposed_convolution",
+)
+FILLER_INPUTS = 256
+_SMALLEST_BESIDE = 1 / 5000  # of a filler's weights
 # What may run in the pass of one of these before it, and windows that real networks give it.
 FOLLOWERS = {
     "add": (1,),
@@ -154,17 +163,42 @@ def _paired(cases: Sequence[BenchmarkCase]) -> list[BenchmarkCase]:
     ]
 
 
+def _beside_filler(cases: Sequence[BenchmarkCase], units: int) -> list[BenchmarkCase]:
+    """Samples whose weights may stay on the chip, beside a layer that takes their room.
+
+    Else only layers that are larger than the memory would be fetched in nested graphs. Not those
+    that are so small that nothing of it is to be seen.
+    """
+    filler = build("dense", {"channels": FILLER_INPUTS, "filters": units, "kernels": 1})
+    most = filler.weight_elements
+    found = []
+    for case in cases:
+        if case.benchmark not in FILLED or case.tags.get("sweep"):
+            continue
+        settings = {**case.settings, "kernels": 1}
+        weights = build(case.benchmark, settings).weight_elements
+        if _SMALLEST_BESIDE * most <= weights <= most:
+            row = {**case.settings, "filled": units}
+            found.append(make_case(case.benchmark, row, case.tags))
+    return found
+
+
 def nested_cases(
-    cases: Iterable[BenchmarkCase], kernels: Sequence[int], weights_limit: float = math.inf
+    cases: Iterable[BenchmarkCase],
+    kernels: Sequence[int],
+    weights_limit: float = math.inf,
+    filled: int = 0,
 ) -> list[BenchmarkCase]:
     """The cases and pairs, every micro-kernel row once per number of kernels, whatever it had.
 
     A number that the benchmark's limits forbid, or whose graph holds more weights, is halved until
-    they allow it; networks of several layers stay as they are.
+    they allow it; networks of several layers stay as they are. With `filled`, samples also stand
+    beside a dense layer of so many units.
     """
     found: list[BenchmarkCase] = []
     planned = list(cases)
-    for case in [*planned, *_activated(planned), *_paired(planned)]:
+    beside = _beside_filler(planned, filled) if filled else []
+    for case in [*planned, *_activated(planned), *_paired(planned), *beside]:
         if "kernels" not in BENCHMARKS[case.benchmark].settings:
             found.append(case)
             continue

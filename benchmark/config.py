@@ -224,6 +224,9 @@ class BlackBox(Section):
     kernels: list[Whole] = Field(
         default=[1, 4], min_length=2, description="equal kernels per graph, ascending"
     )
+    filled: Annotated[int, Field(ge=0, le=65536)] = Field(
+        default=0, description="units of a dense layer of 256 inputs that fills an on-chip memory"
+    )
 
     @field_validator("kernels")
     @classmethod

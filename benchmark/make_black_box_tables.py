@@ -27,6 +27,8 @@ from benchmark.black_box import (
     Rules,
     Timed,
     all_differences,
+    executed_as_assumed,
+    find_rules,
     learned_as,
     make_sums,
     read_times,
@@ -41,11 +43,13 @@ from benchmark.black_box_fusion import (
     merged_with_their_kind,
     pair_tests,
 )
+from benchmark.black_box_placement import NOWHERE_ELSE, Placing
 from benchmark.black_box_plan import FOLLOWERS, PRODUCERS
 from benchmark.matcher import FUSED, POSSIBLY_FUSED
-from benchmark.tables import Rows, add_match, write_tables
+from benchmark.tables import Rows, add_match, placements_of, write_tables
 from graph_gen.benchmarks import build
 from model_gen.black_box import BESIDE, ROUNDS, Refined, refine
+from strata import operations as op
 from strata.atomic import replacing
 from strata.console import exits_cleanly
 from strata.context import SIZES
@@ -188,7 +192,7 @@ def _known_s(plan: Plan, refined: Refined) -> dict[str, float]:
     return found
 
 
-def _network_rows(plan: Plan, refined: Refined, shares: bool) -> list[Rows]:
+def _network_rows(plan: Plan, refined: Refined) -> list[Rows]:
     """Rows of the networks. Those that are hardly explained give no shares of operations that
     others have enough of: what is not understood in them is no part of their other layers.
     """
@@ -202,27 +206,53 @@ def _network_rows(plan: Plan, refined: Refined, shares: bool) -> list[Rows]:
     for mine, is_odd in zip(found, odd, strict=True):
         others.update({} if is_odd else {name: len(rows) for name, rows in mine.layers.items()})
     for mine, is_odd in zip(found, odd, strict=True):
-        for name in list(mine.layers):
-            if not shares or (is_odd and others[name] >= _ENOUGH_ROWS):
-                del mine.layers[name]
+        _drop(mine, {name for name in mine.layers if is_odd and others[name] >= _ENOUGH_ROWS})
     return found
 
 
+def _drop(rows: Rows, names: Collection[str]) -> None:
+    for name in names:
+        rows.layers.pop(name, None)
+
+
+def _activations_alone(one: Timed, placing: Placing) -> Iterator[dict[str, Any]]:
+    """Where activations that run with the layer before them would run if they stood alone.
+
+    There as well: a kind that the host does not run is not seen alone in most graphs.
+    """
+    rules = Rules(apart=frozenset(op.ACTIVATIONS), placing=placing)
+    so_far = {layer.executed.name for layer in one.found.layers}
+    found = executed_as_assumed(one.graph, rules)
+    rows = placements_of(one.record["case"], found)
+    for layer, row in zip(found.layers, rows, strict=True):
+        if row["operation"] == "activation" and layer.executed.name not in so_far:
+            yield row
+
+
 def fill_tables(
-    plan: Plan, refined: Refined, undecided: Collection[str], shares: bool = True
+    plan: Plan,
+    refined: Refined,
+    undecided: Collection[str],
+    shares: bool = True,
+    placing: Placing = NOWHERE_ELSE,
 ) -> tuple[Rows, pd.DataFrame]:
     """Rows of all tables, and one row per difference with what became of it.
 
     `undecided` are pairs whose mapping rows decide nothing. Without `shares`, networks give no
-    layer rows, only their totals.
+    layer rows, only their totals. `placing` is what the sums were made with.
     """
     rows, known_s = Rows(), _known_s(plan, refined)
     found = [_kernel_rows(part, refined, known_s) for part in _kernel_parts(plan, refined)]
     without_padded(found)
     for mine, _ in found:
         rows.extend(mine)
-    for mine in _network_rows(plan, refined, shares):
+    measured = {name for name, its in rows.layers.items() if len(its) >= _ENOUGH_ROWS}
+    for mine in _network_rows(plan, refined):
+        _drop(mine, measured if shares else tuple(mine.layers))
         rows.extend(mine)
+    if placing.host:
+        for whole in plan.smallest:
+            rows.placements += _activations_alone(whole.one, placing)
     for row in rows.mapping:
         if f"{row['producer_operation']}->{row['consumer_operation']}" in undecided:
             row["flag"] = POSSIBLY_FUSED
@@ -235,7 +265,8 @@ def fill_tables(
 class Solution:
     """Sums of layers and the times that they give: with networks' totals, and `isolated` without.
 
-    `kinds` say which activations run apart, `tests` which other pairs of layers together.
+    `kinds` say which activations run apart, `tests` which other pairs of layers together, `placing`
+    what does not run in the platform's own way.
     """
 
     plan: Plan
@@ -243,6 +274,7 @@ class Solution:
     isolated: Refined
     kinds: tuple[KindTest, ...]
     tests: tuple[PairTest, ...]
+    placing: Placing
 
     @property
     def merged(self) -> frozenset[str]:
@@ -262,44 +294,49 @@ def _of_verdict(tests: Iterable[PairTest], verdict: str) -> frozenset[str]:
     return frozenset(test.pair for test in tests if test.verdict == verdict)
 
 
-def _alone(kernels: Readings, kinds: Collection[str], rounds: int, seed: int) -> Alone:
-    """Sums of kernels if these kinds of activation run apart, and the times that follow."""
-    plan = make_sums(regrouped(kernels, Rules(apart=frozenset(kinds))))
+def _alone(kernels: Readings, rules: Rules, rounds: int, seed: int) -> Alone:
+    """Sums of kernels under these rules, and the times that follow."""
+    plan = make_sums(regrouped(kernels, rules))
     return plan, refine(plan.sums, None, rounds, seed)
 
 
 def _kinds(
-    kernels: Readings, together: Alone, rounds: int, seed: int
+    kernels: Readings, rules: Rules, rounds: int, seed: int
 ) -> tuple[tuple[KindTest, ...], Alone]:
-    """Which kinds of activation run apart, and kernels solved so: `together` has none apart."""
+    """Which kinds of activation run apart beside those of the rules, and kernels solved so."""
+    together = _alone(kernels, rules, rounds, seed)
     kinds = {kind for one in kernels.graphs for kind in kinds_of(one, range(len(one.rows)))}
-    kinds -= CHEAP
+    kinds -= CHEAP | rules.placing.activations
     if not kinds:
         return (), together
-    apart = _alone(kernels, kinds, rounds, seed)
+    apart = _alone(kernels, replace(rules, apart=frozenset(kinds)), rounds, seed)
     tests = tuple(kind_tests(together, apart, seed))
-    found = {test.kind for test in tests if test.apart}
+    found = frozenset(test.kind for test in tests if test.apart)
     if not found:
         return tests, together
-    return tests, apart if found == kinds else _alone(kernels, found, rounds, seed)
+    if found == kinds:
+        return tests, apart
+    return tests, _alone(kernels, replace(rules, apart=found), rounds, seed)
 
 
 def solve(readings: Readings, rounds: int = ROUNDS, seed: int = 0) -> Solution:
-    """What runs together, and the times of all layers under that assumption.
+    """What runs where and together, and the times of all layers under that assumption.
 
-    Kernels alone decide; pairs that are undecided say nothing, nor do chains that run merged.
+    Kernels alone decide, without fillers; pairs that are undecided say nothing, nor do chains that
+    run merged.
     """
-    kernels = readings.kernels
-    kinds, alone = _kinds(kernels, _alone(kernels, (), rounds, seed), rounds, seed)
-    apart = frozenset(test.kind for test in kinds if test.apart)
-    steps = all_differences(regrouped(readings.pairs, Rules(apart=apart)))
+    kernels, rules = readings.kernels.bare, find_rules(readings)
+    kinds, alone = _kinds(kernels, rules, rounds, seed)
+    rules = replace(rules, apart=frozenset(test.kind for test in kinds if test.apart))
+    steps = all_differences(regrouped(readings.pairs, rules))
     tests = tuple(pair_tests(steps, alone, seed))
     heard = readings.without_pairs(_of_verdict(tests, POSSIBLY_FUSED))
     heard = heard.without_chains(merged_with_their_kind(tests))
-    plan = make_sums(regrouped(heard, Rules(_of_verdict(tests, FUSED), apart)))
+    rules = replace(rules, joined=_of_verdict(tests, FUSED))
+    plan = make_sums(regrouped(heard, rules))
     isolated = refine(plan.sums, ~plan.is_network, rounds, seed)
     refined = refine(plan.sums, None, rounds, seed) if plan.networks else isolated
-    return Solution(plan, refined, isolated, kinds, tests)
+    return Solution(plan, refined, isolated, kinds, tests, rules.placing)
 
 
 def report(readings: Readings, solution: Solution, differences: pd.DataFrame) -> dict[str, Any]:
@@ -317,6 +354,9 @@ def report(readings: Readings, solution: Solution, differences: pd.DataFrame) ->
         "activations": [{**asdict(test), "apart": test.apart} for test in solution.kinds],
         "pairs": [asdict(test) for test in tests],
         "merged_with_their_kind": sorted(solution.merged),
+        "host": sorted(solution.placing.host),
+        "host_followed": solution.placing.follows,
+        "memory": asdict(solution.placing.memory) if solution.placing.memory else None,
         "beside": dict(zip(BESIDE, refined.beside.tolist(), strict=True)),
         "expected_to": refined.tau,
         "networks_unexplained_percent": 100 * float(np.mean(network_rest)) if plan.networks else 0,
@@ -364,7 +404,9 @@ def command(
     with reading(shards) as advance:
         readings = read_times(shards, build, advance)
     solution = solve(readings, rounds, seed)
-    rows, differences = fill_tables(solution.plan, solution.refined, solution.undecided)
+    rows, differences = fill_tables(
+        solution.plan, solution.refined, solution.undecided, placing=solution.placing
+    )
     _refusals(readings, rows)
     write_tables(rows, output)
     with replacing(output / "differences.parquet") as temporary:

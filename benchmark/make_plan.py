@@ -68,7 +68,9 @@ def make_plan(
     applied = described.apply(run, file)
     cases = plan_cases(applied, phase, unrolling)
     if described.black_box is not None:
-        cases = nested_cases(cases, described.black_box.kernels, applied.sampling.weights_limit)
+        asked = described.black_box
+        limit = applied.sampling.weights_limit
+        cases = nested_cases(cases, asked.kernels, limit, asked.filled)
     write_plan(cases, output)
     kernels = sum(case.settings.get("kernels", 0) for case in cases)
     typer.echo(f"{len(cases)} graphs, {kernels} micro-kernels in them: {output}", err=True)

@@ -156,7 +156,7 @@ def _edge_row(case: Mapping[str, Any], role: str, row: EdgeRow) -> dict[str, Any
     }
 
 
-def _placement_rows(case: Mapping[str, Any], found: Match) -> Iterator[dict[str, Any]]:
+def placements_of(case: Mapping[str, Any], found: Match) -> Iterator[dict[str, Any]]:
     """How each executed layer was run, and what the network asked for beside it."""
     executed = [layer.executed for layer in found.layers]
     surroundings = Surroundings(executed)
@@ -259,7 +259,7 @@ def add_match(
     case = record["case"]
     rows.mapping += [_edge_row(case, "fusion", row) for row in found.fusions]
     rows.mapping += [_edge_row(case, "insertion", row) for row in found.insertions]
-    rows.placements += _placement_rows(case, found)
+    rows.placements += placements_of(case, found)
     if purpose_of(record) == MAPPING_ONLY:
         return
     matrix = feature_matrix([layer.executed for layer in found.layers])

@@ -131,7 +131,9 @@ def generate(readings: Readings, folder: Path, platform: str, seed: int) -> dict
     found: dict[str, Any] = {}
     for label, times in ((BLACK_BOX, solution.refined), (DIFFERENCES, solution.isolated)):
         shares = label == BLACK_BOX
-        rows, differences = fill_tables(solution.plan, times, solution.undecided, shares)
+        rows, differences = fill_tables(
+            solution.plan, times, solution.undecided, shares, solution.placing
+        )
         place = folder / label.replace(" ", "_")
         write_tables(rows, place)
         found[label] = fit_tables(place, platform, seed)

@@ -17,7 +17,7 @@ from strata.profile import WHOLE, ExecutedNode, Profile
 
 NAME = "black_box"
 # What a toolchain tells only because it knows its layers.
-_OF_LAYERS = ("on_host", "clipped", "method", "operations_on_host")
+_OF_LAYERS = ("on_host", "clipped", "method")
 
 
 def hide_layers(profile: Profile, graph: Graph) -> Profile:

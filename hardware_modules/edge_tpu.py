@@ -18,7 +18,7 @@ import numpy as np
 
 from hardware_modules.base import Report, check_runs, read_options, refuse
 from hardware_modules.edge_tpu_nested import Difference, Prefix, differences, prefixes
-from hardware_modules.edge_tpu_report import parse_compiler
+from hardware_modules.edge_tpu_report import parse_compiler, told
 from hardware_modules.host import host
 from hardware_modules.tensorflow_builder import unsupported
 from hardware_modules.tflite_writer import write_int8
@@ -215,9 +215,7 @@ class EdgeTpuModule:
             "name": COMPILER,
             "version": last.version,
             "runtime": report["runtime"],
-            "cached_bytes": str(last.cached_bytes),
-            "streamed_bytes": str(last.streamed_bytes),
-            "operations_on_host": str(last.on_host),
+            **told(last),
         }
         if report["nested"]:
             found = differences(times_s)

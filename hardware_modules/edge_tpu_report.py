@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hardware_modules.report_text import count, fault, number
+from strata.profile import CACHED_BYTES, OPERATIONS_ON_HOST, STREAMED_BYTES
 
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 MAPPED = "Mapped to Edge TPU"
@@ -48,6 +49,15 @@ class CompilerLog:
     mapped: int
     on_host: int
     operators: tuple[OperatorCount, ...]
+
+
+def told(log: CompilerLog) -> dict[str, str]:
+    """What the compiler says of the network as a whole, for a profile's toolchain entry."""
+    return {
+        CACHED_BYTES: str(log.cached_bytes),
+        STREAMED_BYTES: str(log.streamed_bytes),
+        OPERATIONS_ON_HOST: str(log.on_host),
+    }
 
 
 @dataclass(frozen=True, slots=True)

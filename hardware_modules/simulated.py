@@ -44,12 +44,18 @@ def _nothing_to_forget() -> None:
     """A machine that computes every node anew."""
 
 
+def _nothing_told(_texts: Mapping[str, str]) -> dict[str, str]:
+    """A toolchain that says nothing of the network as a whole."""
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Platform:
     """A simulated platform's public functions, of its executable graph and hardware description.
 
     `write_report` returns the vendor's texts by name, `read_report` (node name, seconds) in the
-    texts' order. `forget` drops what the machine remembers of nodes that it has seen.
+    texts' order, `told` what the toolchain says in them of the network as a whole. `forget` drops
+    what the machine remembers of nodes that it has seen.
     """
 
     name: str
@@ -62,6 +68,7 @@ class Platform:
     network_s: Callable[[Sequence[float], Any, Any], float]
     write_report: Callable[[Any, Any, Timings], dict[str, str]]
     read_report: Callable[[Mapping[str, str]], list[tuple[str, float]]]
+    told: Callable[[Mapping[str, str]], dict[str, str]] = _nothing_told
     forget: Callable[[], None] = _nothing_to_forget
 
 
@@ -264,7 +271,7 @@ class SimulatedModule:
             samples_s,
             median(samples_s),
             dict(report["host"]),
-            dict(report["toolchain"]),
+            dict(report["toolchain"]) | self.platform.told(report["texts"]),
             bits=BITS,
         )
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from hardware_modules.edge_tpu_report import parse_benchmark, parse_compiler
+from hardware_modules.edge_tpu_report import parse_benchmark, parse_compiler, told
 from hardware_modules.simulated import Platform, SimulatedModule, Timings
 from simulators import edge_tpu
 from simulators.edge_tpu import report
@@ -41,6 +41,10 @@ def _read(texts: Mapping[str, str]) -> list[tuple[str, float]]:
     return [(each.name, each.time_s) for each in operations]
 
 
+def _told(texts: Mapping[str, str]) -> dict[str, str]:
+    return told(parse_compiler(texts[_COMPILER], _COMPILER))
+
+
 PLATFORM = Platform(
     name="edge_tpu_simulated",
     default_hardware="coral_usb3",
@@ -52,6 +56,7 @@ PLATFORM = Platform(
     network_s=edge_tpu.network_s,
     write_report=_write,
     read_report=_read,
+    told=_told,
 )
 
 

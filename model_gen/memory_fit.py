@@ -2,7 +2,8 @@
 
 Trees that look at one layer cannot follow a memory that fills gaps: after a layer that does not
 fit, a smaller one may. A rule of few numbers can. How layers are stored is a few whole numbers
-(rounding, banks, order), tried in turn; its two sizes are searched on ever finer grids.
+(rounding, banks, order), tried in turn; its two sizes are searched on ever finer grids. A toolchain
+need not tell which layers are fetched: how many bytes are, of each graph, finds the rule as well.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,11 +17,14 @@ import pandas as pd
 from strata.placement import PADDINGS, PLACEMENT_FEATURES, Memory, Stored, taken
 
 _MOST_CASES = 250
+_MOST_TOLD = 200  # of them, with something fetched, where only bytes are told
 _CAPACITIES, _ACTIVATIONS, _SETS = 21, 7, 21
 # Grids around the best sizes so far reach as far as these shares of them. They end fine: whether a
 # layer of many pieces fits turns on a few bytes, and with it what becomes of all after it.
 _REACHES = (0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4, 3e-5)
 _CAPACITY_MESH, _ACTIVATION_MESH = np.linspace(-1, 1, 7), np.linspace(-2, 2, 7)
+# Compilers print hundredths of a MiB: what is kept and what is fetched are told to half of that.
+_PRINTED_BYTES = 2**20 / 100
 # A rule with so many times the mistakes of the best is given up before all graphs are seen.
 _HOPELESS = 3
 _MOST_ROUNDS = 4
@@ -37,11 +41,42 @@ _GROUPS: tuple[dict[str, tuple[Any, ...]], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
+class ToldGraph:
+    """What a toolchain tells of a graph: bytes of weights that stay on the chip, and of those
+    fetched in every run, as they are stored. `rows` (layers, len(PLACEMENT_FEATURES)) are its
+    layers on the device, in their order."""
+
+    rows: np.ndarray
+    kept_bytes: float
+    fetched_bytes: float
+
+    def wrong(self, stored: Stored, kept: np.ndarray) -> np.ndarray:
+        """Part of all bytes, at most 1, by which rules are off that keep these layers, (rules,)."""
+        on_chip = kept @ stored.total_bytes
+        elsewhere = stored.total_bytes.sum() - on_chip
+        off = np.abs(on_chip - self.kept_bytes) + np.abs(elsewhere - self.fetched_bytes)
+        told = max(self.kept_bytes + self.fetched_bytes, _PRINTED_BYTES)
+        return np.clip((off - _PRINTED_BYTES) / told, 0.0, 1.0)
+
+    def known_kept_bytes(self, _stored: Stored) -> float | None:
+        """Bytes on a chip that could not take all; None of one that could."""
+        return self.kept_bytes if self.fetched_bytes > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
 class _Case:
     """A graph: the rows of its layers on the device, and which were fetched."""
 
     rows: np.ndarray
     fetched: np.ndarray
+
+    def wrong(self, _stored: Stored, kept: np.ndarray) -> np.ndarray:
+        """Layers that rules which keep these place otherwise than they were, (rules,)."""
+        return np.asarray((kept == self.fetched).sum(axis=1))
+
+    def known_kept_bytes(self, stored: Stored) -> float | None:
+        """As of a `ToldGraph`."""
+        return float(stored.total_bytes[~self.fetched].sum()) if self.fetched.any() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +85,7 @@ class _Sized:
 
     stored: Stored
     working_set_bytes: float
-    fetched: np.ndarray
+    case: _Case | ToldGraph
 
 
 def _cases(table: pd.DataFrame) -> list[_Case]:
@@ -74,17 +109,16 @@ def _cases(table: pd.DataFrame) -> list[_Case]:
     ]
 
 
-def _sized(shape: Memory, cases: Sequence[_Case]) -> list[_Sized]:
+def _sized(shape: Memory, cases: Sequence[_Case | ToldGraph]) -> list[_Sized]:
     return [
-        _Sized(shape.stored(case.rows), shape.working_set_bytes(case.rows), case.fetched)
-        for case in cases
+        _Sized(shape.stored(case.rows), shape.working_set_bytes(case.rows), case) for case in cases
     ]
 
 
 def _mistakes(
     rules: Sequence[Memory], graphs: Sequence[_Sized], fewest: float = np.inf
 ) -> np.ndarray:
-    """Layers that each rule places otherwise than they were, (rules,). They differ in sizes only.
+    """What each rule has wrong (`wrong` of a case), (rules,). They differ in sizes only.
 
     Infinite for those given up: far more than `fewest`.
     """
@@ -96,7 +130,7 @@ def _mistakes(
         beyond = np.maximum(graph.working_set_bytes - activations[hopeful], 0.0)
         free = capacities[hopeful] - beyond
         kept = taken(graph.stored, free, rules[0].banks, rules[0].largest_first)
-        wrong[hopeful] += (kept == graph.fetched).sum(axis=1)
+        wrong[hopeful] += graph.case.wrong(graph.stored, kept)
     return np.where(wrong <= _HOPELESS * fewest, wrong, np.inf)
 
 
@@ -121,11 +155,8 @@ def _sets(graphs: Sequence[_Sized], count: int) -> np.ndarray:
 
 def _anywhere(shape: Memory, graphs: Sequence[_Sized]) -> list[Memory]:
     """Sizes among those that occurred: bytes that graphs kept on the chip, and working sets."""
-    kept = [
-        float(graph.stored.total_bytes[~graph.fetched].sum())
-        for graph in graphs
-        if graph.fetched.any()
-    ]
+    known = (graph.case.known_kept_bytes(graph.stored) for graph in graphs)
+    kept = [each for each in known if each is not None]
     capacities = np.quantile(kept, np.linspace(0.4, 1, _CAPACITIES))
     return _rules(shape, capacities, _sets(graphs, _ACTIVATIONS))
 
@@ -169,8 +200,30 @@ def fit_memory(table: pd.DataFrame) -> Memory | None:
     that says how weights are stored, until nothing helps. Of equals the simplest rule is taken.
     """
     cases = _cases(table)
-    if not any(case.fetched.any() for case in cases):
+    return _fitted(cases) if any(case.fetched.any() for case in cases) else None
+
+
+def fit_told_memory(graphs: Sequence[ToldGraph]) -> Memory | None:
+    """The rule that has most bytes of most graphs right; None if nothing was ever fetched.
+
+    Found like `fit_memory`'s. Graphs of many layers say most of how those share the memory.
+    """
+    over = [graph for graph in graphs if graph.fetched_bytes > 0]
+    if not over:
         return None
+    over.sort(key=lambda graph: -len(graph.rows))
+    least = min(graph.kept_bytes + graph.fetched_bytes for graph in over)
+    near = [graph for graph in graphs if graph.fetched_bytes == 0 and graph.kept_bytes >= least]
+    return _fitted([*over[:_MOST_TOLD], *_spread(near, _MOST_CASES - _MOST_TOLD)])
+
+
+def _spread(graphs: Sequence[ToldGraph], most: int) -> list[ToldGraph]:
+    """At most so many of them, evenly."""
+    places = np.unique(np.linspace(0, len(graphs) - 1, min(most, len(graphs))).astype(int))
+    return [graphs[place] for place in places]
+
+
+def _fitted(cases: Sequence[_Case | ToldGraph]) -> Memory:
     wrong, memory = np.inf, Memory(0.0, 0.0, 0, True)
     for shape in _shapes(memory, _FIRST):
         graphs = _sized(shape, cases)

@@ -11,6 +11,10 @@ from strata.operations import Shape
 MEMORIES = ("sram", "flash", "dram")
 # Kind of the one node of a profile that knows no more than how long the whole network took.
 WHOLE = "whole:network"
+# What a toolchain may tell of a network as a whole, profiler or not: bytes of weights that stay on
+# the chip and that are fetched in every run, and how many operations it leaves to the host.
+CACHED_BYTES, STREAMED_BYTES = "cached_bytes", "streamed_bytes"
+OPERATIONS_ON_HOST = "operations_on_host"
 _MOST_TOLD = 5
 # Whether a layer joined the group before it. Profiles that name one layer of a group may not tell.
 FUSED, NOT_FUSED, POSSIBLY_FUSED = "FUSED", "NOT_FUSED", "POSSIBLY_FUSED"

@@ -1,6 +1,7 @@
 """Times of layers come back from end-to-end times alone, on a machine of a known linear rule."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from benchmark.black_box import (
     standard_error_s,
 )
 from benchmark.black_box_fusion import merged_with_their_kind, pair_test, verdict
+from benchmark.black_box_placement import Placing, Step, placed, placement_rows
 from benchmark.black_box_plan import FOLLOWERS, nested_cases
 from benchmark.config import MultiLayer, Sampling
 from benchmark.make_black_box_tables import command, fill_tables, solve, without_padded
@@ -28,6 +30,8 @@ from model_gen.black_box import State, Sums, layers_of, refine, share
 from strata.context import SIZES
 from strata.errors import ArtefactError, FitError
 from strata.execution import FEATURES, features, make_executed
+from strata.placement import Memory
+from strata.profile import CACHED_BYTES, STREAMED_BYTES
 from strata.profile_json import profile_to_dict
 
 NODE_S, S_PER_OP, S_PER_BYTE, ONCE_S = 2e-6, 1e-10, 1e-9, 5e-5
@@ -71,6 +75,28 @@ def measured(cases, noise=0.0, seed=0, host_s=0.0, free="", merged=1.0):
         samples = tuple(map(float, runs))
         profile = replace(profile, samples_s=samples, time_s=float(np.median(samples)))
         yield record(case, hide_layers(profile, graph))
+
+
+def fetching(cases, memory, s_per_fetched_byte):
+    """Shard records as `measured` without noise, of a machine that fetches what its memory does
+    not keep, at so many seconds per byte stored, and a compiler that tells how many these are."""
+    for case, line in zip(cases, measured(cases), strict=True):
+        steps = [Step(each, ()) for each in executed(build(case.benchmark, case.settings))]
+        layers = placed(steps, Placing(memory=memory))
+        rows = placement_rows(layers)
+        fetched = np.array([layer.placement == "streamed" for layer in layers])
+        stored = memory.stored(rows).total_bytes
+        profile = line["profile"]
+        profile["time_s"] += s_per_fetched_byte * float(stored[fetched].sum())
+        profile["samples_s"] = [profile["time_s"]] * len(profile["samples_s"])
+        told = {CACHED_BYTES: stored[~fetched].sum(), STREAMED_BYTES: stored[fetched].sum()}
+        profile["toolchain"] |= {key: str(round(value)) for key, value in told.items()}
+        yield line
+
+
+def executed(graph):
+    """A graph's layers as the black box groups them."""
+    return [layer.executed for layer in executed_as_assumed(graph, Rules()).layers]
 
 
 def shard(path, cases, **noise):
@@ -118,8 +144,17 @@ def exact(drawn, tmp_path_factory):
 def test_no_table_says_how_large_a_graph_was(exact):
     """Kernels stand in small graphs, shares in large ones: trees would tell the two apart by it."""
     rows, _ = fill_tables(exact[1].plan, exact[1].refined, ())
-    said = {(row["kind"], row[size]) for row in rows.layers["convolution"] for size in SIZES}
-    assert said == {("difference", 0.0), ("share", 0.0)}
+    all_rows = [row for found in rows.layers.values() for row in found]
+    assert {row["kind"] for row in all_rows} == {"difference", "share"}
+    assert {row[size] for row in all_rows for size in SIZES} == {0.0}
+
+
+def test_what_differences_measured_often_enough_takes_no_shares(exact):
+    """A share is no measurement, and errors of other layers' expectations are in it."""
+    rows, _ = fill_tables(exact[1].plan, exact[1].refined, ())
+    kinds = {name: Counter(row["kind"] for row in found) for name, found in rows.layers.items()}
+    assert kinds["convolution"]["difference"] >= 40 > kinds["concat"]["difference"]
+    assert kinds["convolution"]["share"] == 0 < kinds["concat"]["share"]
 
 
 def test_padding_and_overhead_come_off(exact):
@@ -138,11 +173,8 @@ def test_padding_and_overhead_come_off(exact):
 
 def test_shares_of_a_network_add_up_to_its_total_less_the_overhead(exact):
     plan, refined = exact[1].plan, exact[1].refined
-    rows, _ = fill_tables(plan, refined, ())
-    shares = pd.concat([pd.DataFrame(found) for found in rows.layers.values()])
-    shares = shares[shares["kind"] == "share"].groupby("case_id")["time_s"].sum()
-    for one in plan.networks:
-        total_s = shares[one.record["case"]["case_id"]]
+    for number, one in enumerate(plan.networks, len(plan.differences) + len(plan.smallest)):
+        total_s = float(refined.time_s[plan.terms(number)].sum())
         assert total_s == pytest.approx(one.profile.time_s - ONCE_S, rel=0.02)
 
 
@@ -407,6 +439,30 @@ def test_an_activation_that_runs_elsewhere_is_a_layer_of_its_own(tmp_path, host_
     if host_s:
         truth_s = host_s * found["output_elements"]
         assert np.median(np.abs(found["time_s"] / truth_s - 1)) < 0.1
+
+
+def test_weights_that_a_memory_does_not_keep_are_told_by_totals_and_bytes(tmp_path):
+    """Chains of which the longer ones outgrow a memory: what stays and what is fetched come back
+    as layers of their own, each with its own time."""
+    memory, s_per_fetched_byte = Memory(2e6, 1e9, 16, largest_first=True), 3e-9
+    cases = chains(sizes=range(64, 448, 6), extent=7)
+    lines = map(json.dumps, fetching(cases, memory, s_per_fetched_byte))
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(f"{line}\n" for line in lines))
+    solution = solve(read_times([path], build), rounds=2)
+    found = solution.placing.memory
+    assert found.capacity_bytes == pytest.approx(2e6, rel=0.1)
+    assert (found.padding, found.largest_first) == (16, True)
+    rows, _ = fill_tables(solution.plan, solution.refined, ())
+    assert set(rows.layers) >= {"convolution", "convolution@streamed"}
+    for key, more_s in (("convolution", 0.0), ("convolution@streamed", s_per_fetched_byte)):
+        table = pd.DataFrame(rows.layers[key])
+        padded = np.ceil(table["filters"] / 16) * 16 / table["filters"]
+        fetched_s = more_s * 4 * table["weight_elements"] * padded  # of 32 bits
+        ratio = table["time_s"] / (truth_s(table) + fetched_s)
+        assert np.median(np.abs(ratio - 1)) < 0.03, key
+    placements = pd.DataFrame(rows.placements)
+    assert set(placements["placement"]) == {"", "streamed"}
 
 
 def test_a_total_that_holds_something_else_hardly_moves_the_others():

@@ -1,11 +1,13 @@
 """A memory of known size, order and padding places the weights of drawn networks, and is found."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from model_gen.memory_fit import fit_memory
-from strata.placement import PLACEMENT_FEATURES, Memory
+from model_gen.memory_fit import ToldGraph, fit_memory, fit_told_memory
+from strata.placement import PLACEMENT_FEATURES, Memory, Stored
 
 
 def rows_of(filters, channels, taps, side=8, biased=True):
@@ -186,3 +188,38 @@ def test_working_sets_by_hand():
 
 def test_where_nothing_is_fetched_there_is_no_rule():
     assert fit_memory(table(Memory(1e12, 1e12, 1, True), graphs=5)) is None
+
+
+def told(memory, rows):
+    """A graph, and its bytes as a compiler prints them: hundredths of a MiB."""
+    stored, kept = memory.stored(matrix(rows)).total_bytes, ~streamed(memory, rows)
+    kept_bytes, fetched_bytes = (
+        2**20 * round(float(stored[each].sum()) / 2**20, 2) for each in (kept, ~kept)
+    )
+    return ToldGraph(matrix(rows), kept_bytes, fetched_bytes)
+
+
+def test_bytes_of_graphs_alone_tell_the_rule():
+    truth = Memory(2e6, 2e6, 64, True, channel_padding=4, bytes_per_filter=8, banks=16)
+    generator = np.random.default_rng(2)
+    found = fit_told_memory([told(truth, drawn(generator)) for _ in range(150)])
+    assert found is not None
+    assert (found.padding, found.channel_padding, found.largest_first) == (64, 4, True)
+    assert found.capacity_bytes == pytest.approx(2e6, rel=0.02)
+    assert mistakes_share(found, table(truth, graphs=60, seed=9)) < 0.03
+
+
+def test_how_wrong_a_rule_is_by_hand():
+    """Two layers of 1 MB, of which one was kept: a rule that keeps both has half of all wrong,
+    twice, as too much is kept and too little fetched; and no rule has more than all wrong."""
+    stored = Stored(np.ones(2), np.full(2, 2.0**20), np.zeros(2))
+    graph = ToldGraph(np.empty((2, len(PLACEMENT_FEATURES))), 2.0**20, 2.0**20)
+    kept = np.array([[True, False], [False, True], [True, True]])
+    # all but what is printed to a hundredth, a half of it for each of two figures
+    assert graph.wrong(stored, kept) == pytest.approx([0.0, 0.0, 1 - 0.01 / 2])
+    assert replace(graph, kept_bytes=0.0, fetched_bytes=2.0**21).wrong(stored, kept)[2] == 1.0
+
+
+def test_graphs_that_all_fit_tell_no_rule():
+    assert fit_told_memory([]) is None
+    assert fit_told_memory([ToldGraph(matrix(pooling(1e3)), 1e6, 0.0)]) is None

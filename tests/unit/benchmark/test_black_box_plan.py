@@ -8,7 +8,7 @@ import pytest
 from benchmark.black_box_plan import FOLLOWERS, nest_id, nested_cases
 from benchmark.config import load_platform
 from benchmark.plan import make_case
-from graph_gen.benchmarks import build
+from graph_gen.benchmarks import BENCHMARKS, build
 from strata.errors import SchemaError
 
 ROW = {"height": 8, "width": 8, "channels": 16, "filters": 16, "kernel": 3, "kernels": 3}
@@ -192,3 +192,49 @@ def test_additions_are_a_chain_in_which_none_can_join_what_feeds_it():
             if layer.operation == "add":
                 feeds = [name for name in layer.inputs if not name.startswith("kernel")]
                 assert all(len(graph.successors[name]) > 1 for name in feeds)
+
+
+FILLED = 30_720
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "settings"),
+    [
+        ("convolution", ROW),
+        ("depthwise_convolution", {**ROW, "channels": 400}),
+        ("dense", {"channels": 64, "filters": 64}),
+        ("transposed_convolution", {**ROW, "kernel": 4}),
+    ],
+)
+def test_samples_stand_also_beside_a_layer_that_fills_a_memory(benchmark, settings):
+    keys = set(BENCHMARKS[benchmark].settings)
+    case = make_case(benchmark, {key: settings[key] for key in settings if key in keys})
+    found = nested_cases([case], (1, 4), filled=FILLED)
+    assert [each.settings.get("filled", 0) for each in found] == [0, 0, FILLED, FILLED]
+    bare, _, one, four = (build(each.benchmark, each.settings) for each in found)
+    # the same kernels, and one layer beside them that neither reads them nor is read
+    assert one.weight_elements - bare.weight_elements == 256 * FILLED + FILLED
+    assert {layer.name for layer in one.layers} - {layer.name for layer in bare.layers} == {
+        "filler_input",
+        "filler",
+    }
+    for graph in (one, four):
+        assert "filler" in graph.outputs
+        assert graph["filler"].inputs == ("filler_input",)
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "changes", "tags"),
+    [
+        ("convolution", {}, {"sweep": "filters", "sweep_group": "g"}),  # of unrolling, in the chip
+        ("convolution", {"channels": 2}, {}),  # 306 weights: nothing of 7.8 million is seen
+        ("convolution", {"channels": 2048, "filters": 2048}, {}),  # is fetched without a filler
+        ("max_pooling", {}, {}),  # has no weights
+    ],
+)
+def test_what_needs_no_filler_has_none(benchmark, changes, tags):
+    keys = set(BENCHMARKS[benchmark].settings)
+    settings = {key: value for key, value in (ROW | changes).items() if key in keys}
+    found = nested_cases([make_case(benchmark, settings, tags)], (1, 4), filled=FILLED)
+    assert found
+    assert not any(each.settings.get("filled") for each in found)
