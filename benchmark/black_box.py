@@ -1,9 +1,10 @@
 """From end-to-end times to sums of layers: what nested graphs and networks say of a black box.
 
-What executes together is assumed (`Rules`): activations and normalisations with the layer they
-follow, views with what they rename; which kinds of activation run apart after all, and which pairs
-of other layers together, `benchmark.black_box_fusion` decides from the times. A follower's time is
-then part of its group's, which is right wherever they always stand together.
+Where layers run is told by a compiler, if it tells (`benchmark.black_box_placement`). What executes
+together is assumed (`Rules`): activations and normalisations with the layer they follow, views with
+what they rename; which kinds of activation run apart after all, and which pairs of other layers
+together, `benchmark.black_box_fusion` decides from the times. A follower's time is then part of its
+group's, which is right wherever they always stand together.
 """
 
 from collections import Counter, defaultdict
@@ -49,7 +50,7 @@ _ASSUMED_SPREAD = 0.005  # of two compilations, where no third graph tells it
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What executes together, beside what is stated.
+    """What executes together, beside what is stated, and where.
 
     `joined` are keys of pairs, as "convolution->add", of which the second runs with the first where
     nothing else reads the tensor between them, and nothing but activations and normalisations has
@@ -67,8 +68,8 @@ class Rules:
         parameters = candidate.layer.parameters
         if not candidate.only_consumer:
             return False
-        on_host = self.placing.on_host
-        if on_host((candidate.layer,)) and not on_host(candidate.group):
+        there, after = map(self.placing.on_host, (candidate.group, (candidate.layer,)))
+        if there != after and not (there and self.placing.follows):
             return False
         if isinstance(parameters, op.Activation):
             return parameters.kind not in self.apart

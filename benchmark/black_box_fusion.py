@@ -20,12 +20,12 @@ others, conversions between them included; whether it runs with them stays open.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.black_box import CHEAP, Difference, Plan, Timed
+from benchmark.black_box import Difference, Plan, Timed
 from benchmark.black_box_plan import FEWEST_CHAINS
 from benchmark.matcher import FUSED, NOT_FUSED, POSSIBLY_FUSED
 from model_gen.black_box import Refined
@@ -65,8 +65,10 @@ def kinds_of(one: Timed, places: Sequence[int]) -> set[str]:
     }
 
 
-def kind_tests(together: Alone, apart: Alone, seed: int = 0) -> list[KindTest]:
-    """One test per kind of activation that at least eight nests hold.
+def kind_tests(
+    together: Alone, apart: Alone, asked: Collection[str], seed: int = 0
+) -> list[KindTest]:
+    """One test per `asked` kind of activation that at least eight nests hold.
 
     Both are solutions of the same graphs, none of which is a network.
     """
@@ -77,7 +79,7 @@ def kind_tests(together: Alone, apart: Alone, seed: int = 0) -> list[KindTest]:
     pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for nest, (step, error) in errors[0].items():
         if nest in errors[1]:
-            for kind in kinds_of(step.more, step.places) - CHEAP:
+            for kind in kinds_of(step.more, step.places).intersection(asked):
                 pairs[kind].append((error, errors[1][nest][1]))
     generator = np.random.default_rng(seed)
     tests = []
@@ -162,8 +164,13 @@ def merged_with_their_kind(tests: Iterable[PairTest]) -> frozenset[str]:
 
 
 def _layers(step: Difference) -> list[str]:
-    """What tells the layers of a difference apart, in their order, each as often as it counts."""
+    """What tells the layers of a difference apart, in their order, each as often as it counts.
+
+    None of one that holds a part of a layer: some of its kernels run in another way than others.
+    """
     keys = step.more.keys
+    if not all(float(count).is_integer() for count in step.counts):
+        return []
     found = sorted(zip(step.places, step.counts, strict=True))
     return [keys[place] for place, count in found for _ in range(round(count))]
 

@@ -3,10 +3,11 @@
 A device without a profiler may come with a compiler that prints how many operations it leaves to
 the host, and how many bytes of weights stay on the chip and are fetched in every run. None of it
 names a layer. What a kind of layer has to do with the host is told by elimination: a graph that
-leaves nothing to the host clears all that it holds, and what a graph holds beside cleared kinds
-must run there. Whether what reads such a layer's result follows it, is told by the numbers of
-operations. Which weights stay is a rule of the memory (`strata.placement.Memory`) whose kept and
-fetched bytes are those told. Where nothing is told, every layer runs in the platform's own way.
+leaves nothing to the host clears all that it holds, and the one kind that a graph holds beside
+cleared ones is suspected, if the numbers of operations bear it out. Those numbers tell as well
+whether what reads such a layer's result follows it. Which weights stay is a rule of the memory
+(`strata.placement.Memory`) whose kept and fetched bytes are those told. Where nothing is told,
+every layer runs in the platform's own way.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +19,7 @@ from model_gen.memory_fit import ToldGraph, fit_told_memory
 from strata.execution import ExecutedLayer
 from strata.graph import Graph
 from strata.layer import Layer
+from strata.operations import Activation
 from strata.placement import PLACEMENT_FEATURES, Memory, Surroundings
 from strata.profile import CACHED_BYTES, OPERATIONS_ON_HOST, STREAMED_BYTES, Profile
 
@@ -37,8 +39,8 @@ class Placing:
     @property
     def activations(self) -> frozenset[str]:
         """Kinds of activation among those that the host runs."""
-        begin = "activation "
-        return frozenset(kind.removeprefix(begin) for kind in self.host if kind.startswith(begin))
+        named = (kind.partition(" ") for kind in self.host)
+        return frozenset(which for operation, _, which in named if operation == _ACTIVATION)
 
     def on_host(self, layers: Sequence[Layer]) -> bool:
         """Whether layers that run together are of a kind that the host runs."""
@@ -46,7 +48,9 @@ class Placing:
 
 
 NOWHERE_ELSE = Placing()
+_ACTIVATION = "activation"
 _ENOUGH_NETWORKS = 20
+_MOST_DIGITS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ StepsOf = Callable[[Graph, Placing], Sequence[Step]]
 class Compiled:
     """A graph, and what the compiler tells of it: None where it does not say.
 
-    `is_network` if it has several kinds of layers, as networks have.
+    `is_network` if it is no graph of equal kernels.
     """
 
     graph: Graph
@@ -75,17 +79,19 @@ class Compiled:
 
 
 def kind_of(layer: Layer) -> str:
-    """Operation and, where there is one, kind: what a compiler's list of operations knows."""
-    kind = getattr(layer.parameters, "kind", "")
-    return f"{layer.operation} {kind}".strip()
+    """Operation, and of an activation which: what a compiler knows operations by."""
+    if isinstance(layer.parameters, Activation):
+        return f"{_ACTIVATION} {layer.parameters.kind}"
+    return layer.operation
 
 
 def compiled(graph: Graph, profile: Profile, is_network: bool) -> Compiled:
     """What a profile's toolchain tells of the graph as a whole."""
 
     def number(key: str) -> int | None:
-        text = profile.toolchain.get(key, "")
-        return int(text) if text.isdecimal() else None
+        text = str(profile.toolchain.get(key, ""))
+        is_count = text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS
+        return int(text) if is_count else None
 
     on_host, kept, fetched = map(number, (OPERATIONS_ON_HOST, CACHED_BYTES, STREAMED_BYTES))
     return Compiled(graph, on_host, kept, fetched, is_network)
@@ -97,23 +103,20 @@ def placed(steps: Sequence[Step], placing: Placing) -> list[ExecutedLayer]:
         return [step.executed for step in steps]
     left: set[str] = set()
     found: list[ExecutedLayer] = []
-    surroundings = Surroundings([step.executed for step in steps])
-    rows = []
     for step in steps:
         follows = placing.follows and not left.isdisjoint(step.producers)
         if follows or placing.on_host(step.executed.layers):
             left.add(step.executed.name)
         where = "host" if step.executed.name in left else ""
         found.append(replace(step.executed, placement=where))
-        rows.append(surroundings.row(found[-1]))
-        surroundings.add(found[-1])
     if placing.memory is None:
         return found
+    surroundings, rows = _surrounded(found)
     return list(surroundings.stream(found, rows, placing.memory))
 
 
-def _left_to_host(graphs: Sequence[Compiled]) -> frozenset[str]:
-    """Kinds of layers that run on the host, wherever they stand."""
+def _suspects(graphs: Sequence[Compiled]) -> frozenset[str]:
+    """Kinds of layers that alone are left to be what some graph has on the host."""
     told = [(set(map(kind_of, each.graph.layers)), each.on_host) for each in graphs]
     cleared = set().union(*(held for held, on_host in told if on_host == 0))
     suspects = [held - cleared for held, on_host in told if on_host]
@@ -127,16 +130,24 @@ def _on_host(layers: Iterable[ExecutedLayer]) -> int:
 def find_placing(graphs: Sequence[Compiled], steps_of: StepsOf) -> Placing:
     """The rules that what was told of these graphs follows; none where nothing was told."""
 
-    def missed(rule: Placing) -> int:
-        """Operations by which the numbers on the host are missed, of all graphs."""
+    left = [(each, set(map(kind_of, each.graph.layers))) for each in graphs if each.on_host]
+
+    def missed(rule: Placing, kind: str | None = None) -> int:
+        """Operations by which the numbers on the host are missed, of all graphs with the kind."""
         return sum(
-            abs(_on_host(placed(steps_of(each.graph, rule), rule)) - each.on_host)
-            for each in graphs
-            if each.on_host
+            abs(_on_host(placed(steps_of(each.graph, rule), rule)) - (each.on_host or 0))
+            for each, held in left
+            if kind is None or kind in held
         )
 
-    host = _left_to_host(graphs)
-    placing = min((Placing(host, follows) for follows in (False, True)), key=missed)
+    suspects = _suspects(graphs)
+    placing = min((Placing(suspects, follows) for follows in (False, True)), key=missed)
+    host = frozenset(
+        kind
+        for kind in suspects
+        if missed(placing, kind) < missed(replace(placing, host=suspects - {kind}), kind)
+    )
+    placing = replace(placing, host=host)
     return replace(placing, memory=_memory(graphs, placing, steps_of))
 
 
@@ -161,11 +172,15 @@ def _memory(graphs: Sequence[Compiled], placing: Placing, steps_of: StepsOf) -> 
 
 def placement_rows(layers: Sequence[ExecutedLayer]) -> np.ndarray:
     """(layers on the device, len(PLACEMENT_FEATURES)) rows of layers in their order."""
-    surroundings = Surroundings(layers)
-    rows = []
+    rows = zip(layers, _surrounded(layers)[1], strict=True)
+    held = [row for layer, row in rows if layer.placement != "host"]
+    return np.array(held, dtype=np.float64).reshape(-1, len(PLACEMENT_FEATURES))
+
+
+def _surrounded(layers: Sequence[ExecutedLayer]) -> tuple[Surroundings, list[list[float]]]:
+    """What stands around layers that are placed, and a row for each of them."""
+    surroundings, rows = Surroundings(layers), []
     for layer in layers:
-        row = surroundings.row(layer)
+        rows.append(surroundings.row(layer))
         surroundings.add(layer)
-        if layer.placement != "host":
-            rows.append(row)
-    return np.array(rows, dtype=np.float64).reshape(-1, len(PLACEMENT_FEATURES))
+    return surroundings, rows

@@ -29,14 +29,9 @@ _PAIRED = 16  # shapes of pairs, unless that is more than a part of all samples
 _PART_PAIRED = 10
 _LEAST_EXTENT = 6  # smaller maps are pooled whole, which may run in another way
 PRODUCERS = ("convolution", "depthwise_convolution")
-FILLED = (  # benchmarks with a filler
-    "convolution",
-    "dense",
-    "depthwise_convolution",
-    "transposed_convolution",
-)
-FILLER_INPUTS = 256
+_FILLER_INPUTS = 128  # as the descriptions have it
 _SMALLEST_BESIDE = 1 / 5000  # of a filler's weights
+_SWEPT = 3 / 4  # of them, at most, in a graph of a sweep
 # What may run in the pass of one of these before it, and windows that real networks give it.
 FOLLOWERS = {
     "add": (1,),
@@ -169,11 +164,10 @@ def _beside_filler(cases: Sequence[BenchmarkCase], units: int) -> list[Benchmark
     Else only layers that are larger than the memory would be fetched in nested graphs. Not those
     that are so small that nothing of it is to be seen.
     """
-    filler = build("dense", {"channels": FILLER_INPUTS, "filters": units, "kernels": 1})
-    most = filler.weight_elements
+    most = _FILLER_INPUTS * units
     found = []
     for case in cases:
-        if case.benchmark not in FILLED or case.tags.get("sweep"):
+        if "filled" not in BENCHMARKS[case.benchmark].settings or case.tags.get("sweep"):
             continue
         settings = {**case.settings, "kernels": 1}
         weights = build(case.benchmark, settings).weight_elements
@@ -193,8 +187,11 @@ def nested_cases(
 
     A number that the benchmark's limits forbid, or whose graph holds more weights, is halved until
     they allow it; networks of several layers stay as they are. With `filled`, samples also stand
-    beside a dense layer of so many units.
+    beside a dense layer of so many units, and graphs of sweeps leave a part of its room free: what
+    is fetched in one and not in the other would be taken for a step.
     """
+    filler = _FILLER_INPUTS * filled
+    swept_limit = min(weights_limit, _SWEPT * filler if filled else math.inf)
     found: list[BenchmarkCase] = []
     planned = list(cases)
     beside = _beside_filler(planned, filled) if filled else []
@@ -203,12 +200,12 @@ def nested_cases(
             found.append(case)
             continue
         benchmark = _CHAINS.get(case.benchmark, case.benchmark)
+        limit = swept_limit if case.tags.get("sweep") else weights_limit
+        limit += filler + filled if case.settings.get("filled") else 0
         for settings in _settings(case):
             for wanted in kernels:
                 number = wanted
-                while number > 1 and not _legal(
-                    benchmark, {**settings, "kernels": number}, weights_limit
-                ):
+                while number > 1 and not _legal(benchmark, {**settings, "kernels": number}, limit):
                     number //= 2
                 found.append(make_case(benchmark, {**settings, "kernels": number}, case.tags))
     return unique(found)

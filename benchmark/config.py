@@ -225,7 +225,7 @@ class BlackBox(Section):
         default=[1, 4], min_length=2, description="equal kernels per graph, ascending"
     )
     filled: Annotated[int, Field(ge=0, le=65536)] = Field(
-        default=0, description="units of a dense layer of 256 inputs that fills an on-chip memory"
+        default=0, description="units of a dense layer of 128 inputs that fills an on-chip memory"
     )
 
     @field_validator("kernels")

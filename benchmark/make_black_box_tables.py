@@ -119,6 +119,8 @@ def _kernel_rows(
     all_s[list(part.places)] = refined.time_s[part.terms]
     mine = Rows()
     _matched(one, all_s, part.kind, part.readings_s, mine)
+    if one.filled:  # nobody knows what its filler takes, and so not what all layers do
+        mine.networks.clear()
     measured = own & (parts >= _LEAST_PART)
     names = {layer.name for layer, so in zip(layers, measured, strict=True) if so}
     mine.layers = _only(mine, names) if status == "kept" else {}
@@ -233,13 +235,14 @@ def fill_tables(
     plan: Plan,
     refined: Refined,
     undecided: Collection[str],
+    placing: Placing,
     shares: bool = True,
-    placing: Placing = NOWHERE_ELSE,
 ) -> tuple[Rows, pd.DataFrame]:
     """Rows of all tables, and one row per difference with what became of it.
 
     `undecided` are pairs whose mapping rows decide nothing. Without `shares`, networks give no
-    layer rows, only their totals. `placing` is what the sums were made with.
+    layer rows, only their totals. `placing` is what the sums were made with: where it tells layers
+    apart by the way they run, networks give rows only of what differences hardly measured.
     """
     rows, known_s = Rows(), _known_s(plan, refined)
     found = [_kernel_rows(part, refined, known_s) for part in _kernel_parts(plan, refined)]
@@ -247,6 +250,8 @@ def fill_tables(
     for mine, _ in found:
         rows.extend(mine)
     measured = {name for name, its in rows.layers.items() if len(its) >= _ENOUGH_ROWS}
+    if placing == NOWHERE_ELSE:  # shares alone may know of layers that run in another way
+        measured = set()
     for mine in _network_rows(plan, refined):
         _drop(mine, measured if shares else tuple(mine.layers))
         rows.extend(mine)
@@ -310,7 +315,7 @@ def _kinds(
     if not kinds:
         return (), together
     apart = _alone(kernels, replace(rules, apart=frozenset(kinds)), rounds, seed)
-    tests = tuple(kind_tests(together, apart, seed))
+    tests = tuple(kind_tests(together, apart, kinds, seed))
     found = frozenset(test.kind for test in tests if test.apart)
     if not found:
         return tests, together
@@ -393,8 +398,9 @@ def command(
     rounds: Annotated[int, typer.Option(min=1, help="Turns of back-fitting.")] = ROUNDS,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the learners.")] = 0,
 ) -> None:
-    """Layer tables from end-to-end times alone: differences of nested graphs, networks' totals.
+    """Layer tables from end-to-end times: differences of nested graphs, networks' totals.
 
+    What a compiler prints of whole networks tells where layers run, if it does.
     Times of layers that the shards may hold are not read. Beside the tables of make_tables:
     differences.parquet and black_box.json, what was assumed, decided and left out.
 
@@ -405,7 +411,7 @@ def command(
         readings = read_times(shards, build, advance)
     solution = solve(readings, rounds, seed)
     rows, differences = fill_tables(
-        solution.plan, solution.refined, solution.undecided, placing=solution.placing
+        solution.plan, solution.refined, solution.undecided, solution.placing
     )
     _refusals(readings, rows)
     write_tables(rows, output)

@@ -132,7 +132,7 @@ def generate(readings: Readings, folder: Path, platform: str, seed: int) -> dict
     for label, times in ((BLACK_BOX, solution.refined), (DIFFERENCES, solution.isolated)):
         shares = label == BLACK_BOX
         rows, differences = fill_tables(
-            solution.plan, times, solution.undecided, shares, solution.placing
+            solution.plan, times, solution.undecided, solution.placing, shares
         )
         place = folder / label.replace(" ", "_")
         write_tables(rows, place)

@@ -41,7 +41,8 @@ def hide_layers(profile: Profile, graph: Graph) -> Profile:
 
 @dataclass(frozen=True, slots=True)
 class BlackBoxModule:
-    """Another module behind a wall that only end-to-end times pass."""
+    """Another module behind a wall: end-to-end times pass, and what its toolchain says of a network
+    as a whole."""
 
     inner: HardwareModule
     name: str = NAME

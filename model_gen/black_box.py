@@ -50,7 +50,8 @@ class Sums:
     """m measured sums over n terms, times in seconds.
 
     Per sum: `time_s` and its standard error `sigma_s`; `scale_s`, the end-to-end time behind it;
-    `beside` (m, 3), how often it holds what a run costs once, per byte of input and of output;
+    `beside` (m, 3), how often it holds what a run costs once, per byte handed over and per byte
+    that comes back.
     Per term: the sum it is `of` (in order), how often the sum holds it (`count`), its operation,
     its features (n, FEATURES), and which `layer` it is, text: equal ones take the same time.
     """

@@ -59,8 +59,8 @@ class ToldGraph:
         return np.clip((off - _PRINTED_BYTES) / told, 0.0, 1.0)
 
     def known_kept_bytes(self, _stored: Stored) -> float | None:
-        """Bytes on a chip that could not take all; None of one that could."""
-        return self.kept_bytes if self.fetched_bytes > 0 else None
+        """Bytes that a chip took, as many as round to what is printed: at least those it takes."""
+        return self.kept_bytes + _PRINTED_BYTES / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class _Case:
         return np.asarray((kept == self.fetched).sum(axis=1))
 
     def known_kept_bytes(self, stored: Stored) -> float | None:
-        """As of a `ToldGraph`."""
+        """Bytes on a chip that could not take all; None of one that could."""
         return float(stored.total_bytes[~self.fetched].sum()) if self.fetched.any() else None
 
 
@@ -206,21 +206,17 @@ def fit_memory(table: pd.DataFrame) -> Memory | None:
 def fit_told_memory(graphs: Sequence[ToldGraph]) -> Memory | None:
     """The rule that has most bytes of most graphs right; None if nothing was ever fetched.
 
-    Found like `fit_memory`'s. Graphs of many layers say most of how those share the memory.
+    Found like `fit_memory`'s. Graphs of many layers say most of how those share the memory, and
+    the largest of those that fit how much of it there is.
     """
     over = [graph for graph in graphs if graph.fetched_bytes > 0]
     if not over:
         return None
     over.sort(key=lambda graph: -len(graph.rows))
-    least = min(graph.kept_bytes + graph.fetched_bytes for graph in over)
-    near = [graph for graph in graphs if graph.fetched_bytes == 0 and graph.kept_bytes >= least]
-    return _fitted([*over[:_MOST_TOLD], *_spread(near, _MOST_CASES - _MOST_TOLD)])
-
-
-def _spread(graphs: Sequence[ToldGraph], most: int) -> list[ToldGraph]:
-    """At most so many of them, evenly."""
-    places = np.unique(np.linspace(0, len(graphs) - 1, min(most, len(graphs))).astype(int))
-    return [graphs[place] for place in places]
+    fitting = sorted(
+        (graph for graph in graphs if graph.fetched_bytes == 0), key=lambda graph: -graph.kept_bytes
+    )
+    return _fitted([*over[:_MOST_TOLD], *fitting[: _MOST_CASES - _MOST_TOLD]])
 
 
 def _fitted(cases: Sequence[_Case | ToldGraph]) -> Memory:

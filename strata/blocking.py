@@ -191,7 +191,7 @@ class Blocking:
                 raise SchemaError(f"blocking: {each.name} is 0, must be at least 1")
 
     def __hash__(self) -> int:
-        # some: what is remembered of layers is looked up by it, and few engines are known at a time
+        # of some fields: what is remembered of layers is looked up by it, and few engines differ
         return hash((self.multipliers, self.tile_bytes, self.row_memory_bytes))
 
 

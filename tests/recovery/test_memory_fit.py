@@ -223,3 +223,13 @@ def test_how_wrong_a_rule_is_by_hand():
 def test_graphs_that_all_fit_tell_no_rule():
     assert fit_told_memory([]) is None
     assert fit_told_memory([ToldGraph(matrix(pooling(1e3)), 1e6, 0.0)]) is None
+
+
+def test_graphs_that_fit_show_that_there_is_room():
+    """Where all that was fetched was fetched whole, only graphs that fit tell of the memory."""
+    truth = Memory(3e5, 1e12, 1, True)
+    layers = [rows_of([count], [512], [1]) for count in range(100, 1200, 40)]
+    found = fit_told_memory([told(truth, rows) for rows in layers])
+    kept = [not streamed(found, rows)[0] for rows in layers]
+    assert kept == [not streamed(truth, rows)[0] for rows in layers]
+    assert 0 < sum(kept) < len(kept)

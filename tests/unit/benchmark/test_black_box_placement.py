@@ -1,7 +1,10 @@
 """What runs on a black box's host, and which weights stay: from what is told of whole graphs."""
 
+from dataclasses import replace
+
 import pytest
 
+from benchmark import black_box_placement
 from benchmark.black_box import Rules, executed_as_assumed, learned_as
 from benchmark.black_box_placement import Compiled, Placing, Step, compiled, find_placing, placed
 from graph_gen.benchmarks import build
@@ -10,7 +13,7 @@ from simulators.grouping import group_layers
 from strata import operations as op
 from strata.builder import GraphBuilder
 from strata.placement import Memory
-from strata.profile import Profile
+from strata.profile import OPERATIONS_ON_HOST, Profile
 
 ROW = {"height": 8, "width": 8, "channels": 16, "filters": 16, "kernel": 3, "kernels": 2}
 
@@ -45,6 +48,12 @@ def test_a_kind_is_on_the_host_where_nothing_else_in_a_graph_can_be():
         told(chain("tanh", "elu"), 2),  # either may be meant, or both
     ]
     assert find_placing(graphs, steps_of).host == {"activation gelu"}
+
+
+def test_a_kind_is_not_on_the_host_against_the_numbers():
+    """One operation of a graph with five tanhs: not those, whatever else it was."""
+    graphs = [told(chain("relu"), 0), told(chain("relu", *["tanh"] * 5), 1)]
+    assert find_placing(graphs, steps_of).host == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -83,6 +92,17 @@ def test_what_the_host_runs_is_no_part_of_the_layer_before_it():
     ]
 
 
+def test_what_the_device_runs_is_no_part_of_the_host_s_unless_it_follows():
+    builder = GraphBuilder("x")
+    last = builder.convolution(builder.input(1, 8, 8, 8), 8, 3, activation="gelu")
+    builder.add(op.Activation("relu"), last)
+    graph = builder.build()
+    for follows, kinds in ((False, ["", "host", ""]), (True, ["", "host"])):
+        rules = Rules(placing=Placing(frozenset({"activation gelu"}), follows))
+        layers = executed_as_assumed(graph, rules).layers
+        assert [layer.executed.placement for layer in layers] == kinds
+
+
 def test_weights_that_find_no_room_are_fetched():
     weight_bytes = 4 * (16 * 16 * 9 + 16)
     memory = Memory(1.5 * weight_bytes, 1e9, 1, largest_first=False)
@@ -104,7 +124,33 @@ def test_an_edge_tpu_tells_the_whole_network_s_bytes_and_operations_through_the_
     assert found.kept_bytes == 0
     # the first activation and all behind it: an activation, a convolution, a pooling
     assert found.on_host == 4
+    small = build("convolution", ROW | {"channels": 64, "filters": 64})
+    found = compiled(
+        small, module.parse(module.profile(module.compile(small), 1, 0), small), is_network=True
+    )
+    # two of 64 x 64 x 9 bytes and 8 for each bias, and nothing that the chip cannot do
+    assert found.kept_bytes == pytest.approx(2 * (64 * 64 * 9 + 8 * 64), abs=2**20 / 100)
+    assert (found.fetched_bytes, found.on_host) == (0, 0)
     assert "on_host" not in profile.toolchain  # which layers these are
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5", "many", "1" * 400, "\u0663"])
+def test_what_is_no_number_of_operations_tells_nothing(text):
+    profile = Profile("x", toolchain={OPERATIONS_ON_HOST: text})
+    assert compiled(chain("relu"), profile, True).on_host is None
+
+
+def test_networks_are_asked_first_how_a_memory_takes_weights(monkeypatch):
+    """Kernels' graphs have shapes that hardly any network has."""
+    asked = []
+    monkeypatch.setattr(black_box_placement, "fit_told_memory", asked.append)
+    network, kernel = (
+        Compiled(chain("relu"), 0, 0, 100_000, is_network) for is_network in (True, False)
+    )
+    elsewhere = replace(network, on_host=3)  # of which it is not known what runs on the device
+    find_placing([*[network] * 20, *[kernel] * 30, *[elsewhere] * 5], steps_of)
+    find_placing([*[network] * 19, *[kernel] * 30, *[elsewhere] * 5], steps_of)
+    assert [len(graphs) for graphs in asked] == [20, 49]
 
 
 def test_without_a_word_from_the_toolchain_nothing_is_known():

@@ -8,7 +8,7 @@ from benchmark.tables import Rows, add_record
 from graph_gen.benchmarks import build
 from hardware_modules.registry import create
 from strata.errors import SchemaError
-from strata.profile import CACHED_BYTES, OPERATIONS_ON_HOST, STREAMED_BYTES, WHOLE
+from strata.profile import WHOLE
 from strata.profile_json import profile_to_dict
 
 SETTINGS = {"height": 8, "width": 8, "channels": 16, "filters": 32, "kernel": 3, "kernels": 2}
@@ -60,25 +60,3 @@ def test_profiles_without_layers_make_no_layer_tables(profiles):
     add_record(rows, record, build, "here")
     assert not rows.layers
     assert "make_black_box_tables" in rows.refusals[0]["reason"]
-
-
-def edge_tpu_told(settings):
-    """What the simulated Edge TPU's compiler says of a chain of convolutions, behind the wall."""
-    graph = build("convolution", settings)
-    module = create("black_box", {"module": "edge_tpu_simulated"})
-    profile = module.parse(module.profile(module.compile(graph), 5, 1), graph)
-    told = (CACHED_BYTES, STREAMED_BYTES, OPERATIONS_ON_HOST)
-    return tuple(int(profile.toolchain[key]) for key in told)
-
-
-def test_what_a_compiler_prints_of_the_whole_network_passes_the_wall():
-    # two kernels of 9 x 512 x 512 weights, 8 bytes of scale per filter: both fit 8 MB
-    kept, fetched, on_host = edge_tpu_told(SETTINGS | {"channels": 512, "filters": 512})
-    assert kept == pytest.approx(2 * (9 * 512 * 512 + 8 * 512), abs=2**20 / 100)
-    assert (fetched, on_host) == (0, 0)
-    # two of 9 x 1024 x 1024: none fits
-    kept, fetched, _ = edge_tpu_told(SETTINGS | {"channels": 1024, "filters": 1024})
-    assert kept == 0
-    assert fetched == pytest.approx(2 * (9 * 1024 * 1024 + 8 * 1024), abs=2**20 / 100)
-    # a kind of activation that the compiler does not know is left to the host, and what follows
-    assert edge_tpu_told(SETTINGS | {"activation": "gelu"})[2] > 0
