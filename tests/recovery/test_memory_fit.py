@@ -45,7 +45,7 @@ def drawn(generator):
     )
 
 
-def table(memory, graphs=150, seed=0, draw=drawn):
+def table(memory, graphs=100, seed=0, draw=drawn):
     """A placement table of networks as a memory places them."""
     generator = np.random.default_rng(seed)
     found = []
@@ -95,7 +95,7 @@ def test_size_order_and_padding_are_found(padding, largest_first):
 
 def test_what_else_is_stored_is_found():
     truth = Memory(2e6, 2e6, 64, True, channel_padding=16, bytes_per_filter=8, banks=16)
-    found = fit_memory(table(truth))
+    found = fit_memory(table(truth, graphs=150))
     assert found is not None
     assert (found.channel_padding, found.banks) == (16, 16)
     assert mistakes_share(found, table(truth, graphs=60, seed=9)) < 0.02
@@ -202,7 +202,7 @@ def told(memory, rows):
 def test_bytes_of_graphs_alone_tell_the_rule():
     truth = Memory(2e6, 2e6, 64, True, channel_padding=4, bytes_per_filter=8, banks=16)
     generator = np.random.default_rng(2)
-    found = fit_told_memory([told(truth, drawn(generator)) for _ in range(150)])
+    found = fit_told_memory([told(truth, drawn(generator)) for _ in range(80)])
     assert found is not None
     assert (found.padding, found.channel_padding, found.largest_first) == (64, 4, True)
     assert found.capacity_bytes == pytest.approx(2e6, rel=0.02)
