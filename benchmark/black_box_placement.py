@@ -147,7 +147,7 @@ def find_placing(graphs: Sequence[Compiled], steps_of: StepsOf) -> Placing:
         for kind in suspects
         if missed(placing, kind) < missed(replace(placing, host=suspects - {kind}), kind)
     )
-    placing = replace(placing, host=host)
+    placing = Placing(host, placing.follows and bool(host))
     return replace(placing, memory=_memory(graphs, placing, steps_of))
 
 

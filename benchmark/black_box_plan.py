@@ -187,8 +187,8 @@ def nested_cases(
 
     A number that the benchmark's limits forbid, or whose graph holds more weights, is halved until
     they allow it; networks of several layers stay as they are. With `filled`, samples also stand
-    beside a dense layer of so many units, and graphs of sweeps leave a part of its room free: what
-    is fetched in one and not in the other would be taken for a step.
+    beside a dense layer of so many units, and graphs of several swept kernels leave a part of its
+    room: what is fetched in one and not in the other would be taken for a step.
     """
     filler = _FILLER_INPUTS * filled
     swept_limit = min(weights_limit, _SWEPT * filler if filled else math.inf)

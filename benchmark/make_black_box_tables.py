@@ -130,6 +130,7 @@ def _kernel_rows(
         "benchmark": one.record["case"]["benchmark"],
         "layer": layers[kernel].name,
         "operation": layers[kernel].operation,
+        "table": layers[kernel].model_key,
         "kind": part.kind,
         "raw_s": part.raw_s,
         "padding_s": padding_s,
@@ -174,10 +175,10 @@ def without_padded(found: Sequence[tuple[Rows, dict[str, Any]]]) -> None:
     kept = [(rows, line) for rows, line in found if line["status"] == "kept"]
     padded = [line["padding_s"] > _MOST_PADDING * line["raw_s"] for _, line in kept]
     free = Counter(
-        line["operation"] for (_, line), is_so in zip(kept, padded, strict=True) if not is_so
+        line["table"] for (_, line), is_so in zip(kept, padded, strict=True) if not is_so
     )
     for (rows, line), is_so in zip(kept, padded, strict=True):
-        if is_so and free[line["operation"]] >= _ENOUGH_ROWS:
+        if is_so and free[line["table"]] >= _ENOUGH_ROWS:
             line["status"] = "mostly padding"
             rows.layers.clear()
 
@@ -220,7 +221,8 @@ def _drop(rows: Rows, names: Collection[str]) -> None:
 def _activations_alone(one: Timed, placing: Placing) -> Iterator[dict[str, Any]]:
     """Where activations that run with the layer before them would run if they stood alone.
 
-    There as well: a kind that the host does not run is not seen alone in most graphs.
+    There as well. A kind that the device runs stands alone in few graphs, and trees would see
+    little but those of the host.
     """
     rules = Rules(apart=frozenset(op.ACTIVATIONS), placing=placing)
     so_far = {layer.executed.name for layer in one.found.layers}

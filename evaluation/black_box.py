@@ -1,8 +1,8 @@
 """Command: what is lost when a platform's profiler is hidden (docs/black_box.md).
 
-A platform model is generated from end-to-end times alone and set beside the one generated from
-profiles. Both estimate the same measured networks, none of which either has seen; the profiler's
-times of single layers are used to judge, and only to judge.
+A platform model is generated from end-to-end times, and what a toolchain tells of whole networks,
+and set beside the one generated from profiles. Both estimate the same measured networks, none of
+which either has seen; the profiler's times of single layers are used to judge, and only to judge.
 """
 
 import json

@@ -499,7 +499,7 @@ def test_a_total_that_holds_something_else_hardly_moves_the_others():
 @pytest.mark.parametrize("others", [39, 40])
 def test_rows_that_are_mostly_padding_are_kept_only_where_they_are_needed(others):
     def row(padding_s):
-        line = {"operation": "add", "status": "kept", "padding_s": padding_s, "raw_s": 1.0}
+        line = {"table": "add", "status": "kept", "padding_s": padding_s, "raw_s": 1.0}
         return Rows({"add": [{"layer": "kernel_0"}]}), line
 
     found = [row(0.6), *(row(0.4) for _ in range(others))]
