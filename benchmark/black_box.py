@@ -18,7 +18,6 @@ import numpy as np
 from benchmark.black_box_placement import (
     NOWHERE_ELSE,
     Placing,
-    Step,
     compiled,
     find_placing,
     placed,
@@ -28,7 +27,7 @@ from benchmark.matcher import Match, match
 from benchmark.plan import purpose_of
 from benchmark.shards import read_shard
 from model_gen.black_box import Sums
-from simulators.grouping import Candidate, group_layers
+from simulators.grouping import Candidate, Group, group_layers
 from strata import operations as op
 from strata.context import SIZES
 from strata.edges import pair_key
@@ -225,25 +224,26 @@ def executed_as_assumed(graph: Graph, rules: Rules) -> Match:
 
     MatchError for a graph that computes nothing.
     """
-    steps = _steps(graph, rules)
+    groups = groups_of(graph, rules)
     nodes = tuple(
         ExecutedNode(
             layer.name,
             layer.operation,
             tuple(each.name for each in layer.layers),
-            step.producers,
+            group.producers,
             layer.output_shape,
             1.0,
             placement=layer.placement,
         )
-        for step, layer in zip(steps, placed(steps, rules.placing), strict=True)
+        for group, layer in zip(groups, placed(groups, rules.placing), strict=True)
     )
     return match(graph, Profile("black_box", nodes))
 
 
-def _steps(graph: Graph, rules: Rules) -> list[Step]:
+def groups_of(graph: Graph, rules: Rules) -> list[Group]:
+    """Layers that are assumed to run together, without the graph's inputs."""
     return [
-        Step(group.executed, group.producers)
+        group
         for group in group_layers(graph, rules.joins)
         if not isinstance(group.executed.root.parameters, op.Input)
     ]
@@ -251,12 +251,9 @@ def _steps(graph: Graph, rules: Rules) -> list[Step]:
 
 def find_rules(readings: Readings) -> Rules:
     """Where layers run, from what a compiler tells of whole graphs; nothing without one."""
-
-    def steps_of(graph: Graph, placing: Placing) -> list[Step]:
-        return _steps(graph, Rules(placing=placing))
-
     told = [compiled(one.graph, one.profile, not one.nest) for one in readings.graphs]
-    return Rules(placing=find_placing(told, steps_of))
+    found = find_placing(told, lambda graph, placing: groups_of(graph, Rules(placing=placing)))
+    return Rules(placing=found)
 
 
 def _features(found: Match) -> np.ndarray:

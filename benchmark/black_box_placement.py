@@ -16,11 +16,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from model_gen.memory_fit import ToldGraph, fit_told_memory
+from simulators.grouping import Group
 from strata.execution import ExecutedLayer
 from strata.graph import Graph
 from strata.layer import Layer
 from strata.operations import Activation
-from strata.placement import PLACEMENT_FEATURES, Memory, Surroundings
+from strata.placement import PLACEMENT_FEATURES, Memory, placed_rows, stream
 from strata.profile import CACHED_BYTES, OPERATIONS_ON_HOST, STREAMED_BYTES, Profile
 
 
@@ -53,15 +54,7 @@ _ENOUGH_NETWORKS = 20
 _MOST_DIGITS = 15
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A layer as it is assumed to run, and the names of those that it reads."""
-
-    executed: ExecutedLayer
-    producers: tuple[str, ...]
-
-
-StepsOf = Callable[[Graph, Placing], Sequence[Step]]
+GroupsOf = Callable[[Graph, Placing], Sequence[Group]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,29 +90,28 @@ def compiled(graph: Graph, profile: Profile, is_network: bool) -> Compiled:
     return Compiled(graph, on_host, kept, fetched, is_network)
 
 
-def placed(steps: Sequence[Step], placing: Placing) -> list[ExecutedLayer]:
-    """The layers with their placement."""
-    if not placing.host and placing.memory is None:
-        return [step.executed for step in steps]
+def placed(groups: Sequence[Group], placing: Placing) -> tuple[ExecutedLayer, ...]:
+    """The layers of groups, in their order, with their placement."""
     left: set[str] = set()
     found: list[ExecutedLayer] = []
-    for step in steps:
-        follows = placing.follows and not left.isdisjoint(step.producers)
-        if follows or placing.on_host(step.executed.layers):
-            left.add(step.executed.name)
-        where = "host" if step.executed.name in left else ""
-        found.append(replace(step.executed, placement=where))
+    for group in groups:
+        follows = placing.follows and not left.isdisjoint(group.producers)
+        if follows or placing.on_host(group.executed.layers):
+            left.add(group.executed.name)
+        where = "host" if group.executed.name in left else ""
+        found.append(replace(group.executed, placement=where))
     if placing.memory is None:
-        return found
-    surroundings, rows = _surrounded(found)
-    return list(surroundings.stream(found, rows, placing.memory))
+        return tuple(found)
+    return stream(found, placed_rows(found), placing.memory)
 
 
-def _suspects(graphs: Sequence[Compiled]) -> frozenset[str]:
-    """Kinds of layers that alone are left to be what some graph has on the host."""
-    told = [(set(map(kind_of, each.graph.layers)), each.on_host) for each in graphs]
-    cleared = set().union(*(held for held, on_host in told if on_host == 0))
-    suspects = [held - cleared for held, on_host in told if on_host]
+def _suspects(told: Sequence[tuple[Compiled, set[str]]]) -> frozenset[str]:
+    """Kinds of layers that alone are left to be what some graph has on the host.
+
+    `told` are graphs and the kinds that each holds.
+    """
+    cleared = set().union(*(held for each, held in told if each.on_host == 0))
+    suspects = [held - cleared for each, held in told if each.on_host]
     return frozenset(kind for held in suspects if len(held) == 1 for kind in held)
 
 
@@ -127,20 +119,19 @@ def _on_host(layers: Iterable[ExecutedLayer]) -> int:
     return sum(layer.placement == "host" for layer in layers)
 
 
-def find_placing(graphs: Sequence[Compiled], steps_of: StepsOf) -> Placing:
+def find_placing(graphs: Sequence[Compiled], groups_of: GroupsOf) -> Placing:
     """The rules that what was told of these graphs follows; none where nothing was told."""
-
-    left = [(each, set(map(kind_of, each.graph.layers))) for each in graphs if each.on_host]
+    told = [(each, set(map(kind_of, each.graph.layers))) for each in graphs]
 
     def missed(rule: Placing, kind: str | None = None) -> int:
         """Operations by which the numbers on the host are missed, of all graphs with the kind."""
         return sum(
-            abs(_on_host(placed(steps_of(each.graph, rule), rule)) - (each.on_host or 0))
-            for each, held in left
-            if kind is None or kind in held
+            abs(_on_host(placed(groups_of(each.graph, rule), rule)) - each.on_host)
+            for each, held in told
+            if each.on_host and (kind is None or kind in held)
         )
 
-    suspects = _suspects(graphs)
+    suspects = _suspects(told)
     placing = min((Placing(suspects, follows) for follows in (False, True)), key=missed)
     host = frozenset(
         kind
@@ -148,10 +139,10 @@ def find_placing(graphs: Sequence[Compiled], steps_of: StepsOf) -> Placing:
         if missed(placing, kind) < missed(replace(placing, host=suspects - {kind}), kind)
     )
     placing = Placing(host, placing.follows and bool(host))
-    return replace(placing, memory=_memory(graphs, placing, steps_of))
+    return replace(placing, memory=_memory(graphs, placing, groups_of))
 
 
-def _memory(graphs: Sequence[Compiled], placing: Placing, steps_of: StepsOf) -> Memory | None:
+def _memory(graphs: Sequence[Compiled], placing: Placing, groups_of: GroupsOf) -> Memory | None:
     """The memory's rule, from graphs that leave to the host what rules say, or nothing.
 
     Of networks, if enough of them fetch something: kernels' graphs have shapes that hardly any
@@ -161,7 +152,7 @@ def _memory(graphs: Sequence[Compiled], placing: Placing, steps_of: StepsOf) -> 
     for graph in graphs:
         if graph.kept_bytes is None or graph.fetched_bytes is None:
             continue
-        layers = placed(steps_of(graph.graph, placing), placing)
+        layers = placed(groups_of(graph.graph, placing), placing)
         if graph.on_host in (None, 0, _on_host(layers)):
             rows = placement_rows(layers)
             told.append(ToldGraph(rows, float(graph.kept_bytes), float(graph.fetched_bytes)))
@@ -172,15 +163,6 @@ def _memory(graphs: Sequence[Compiled], placing: Placing, steps_of: StepsOf) -> 
 
 def placement_rows(layers: Sequence[ExecutedLayer]) -> np.ndarray:
     """(layers on the device, len(PLACEMENT_FEATURES)) rows of layers in their order."""
-    rows = zip(layers, _surrounded(layers)[1], strict=True)
+    rows = zip(layers, placed_rows(layers), strict=True)
     held = [row for layer, row in rows if layer.placement != "host"]
     return np.array(held, dtype=np.float64).reshape(-1, len(PLACEMENT_FEATURES))
-
-
-def _surrounded(layers: Sequence[ExecutedLayer]) -> tuple[Surroundings, list[list[float]]]:
-    """What stands around layers that are placed, and a row for each of them."""
-    surroundings, rows = Surroundings(layers), []
-    for layer in layers:
-        rows.append(surroundings.row(layer))
-        surroundings.add(layer)
-    return surroundings, rows

@@ -25,7 +25,7 @@ from strata.execution import FEATURES, feature_matrix
 from strata.graph import Graph, with_bits
 from strata.graph_json import graph_to_dict
 from strata.link import leaving_bytes
-from strata.placement import PLACEMENT_FEATURES, Surroundings
+from strata.placement import PLACEMENT_FEATURES, placed_rows
 from strata.profile import MEMORIES, Profile
 from strata.profile_json import profile_from_dict
 from strata.traffic import summed
@@ -159,10 +159,7 @@ def _edge_row(case: Mapping[str, Any], role: str, row: EdgeRow) -> dict[str, Any
 def placements_of(case: Mapping[str, Any], found: Match) -> Iterator[dict[str, Any]]:
     """How each executed layer was run, and what the network asked for beside it."""
     executed = [layer.executed for layer in found.layers]
-    surroundings = Surroundings(executed)
-    for layer in executed:
-        row = surroundings.row(layer)
-        surroundings.add(layer)
+    for layer, row in zip(executed, placed_rows(executed), strict=True):
         yield {
             "case_id": case["case_id"],
             "benchmark": case["benchmark"],

@@ -27,7 +27,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
 from model_gen.non_negative import non_negative
-from model_gen.statistical import bin_edges
+from model_gen.statistical import bin_edges, binned
 from strata.errors import FitError
 from strata.execution import FEATURES
 
@@ -244,15 +244,10 @@ def _predicted(
     )
     kept = np.argsort(-weight, kind="stable")[:_MOST_ROWS]
     edges = [bin_edges(column) for column in features[kept].T]
-
-    def binned(rows: np.ndarray) -> np.ndarray:
-        columns = zip(edges, rows.T, strict=True)
-        return np.column_stack([np.searchsorted(edge, column) for edge, column in columns])
-
     # few rows: threads that wait for each other cost more than they save
     with threadpool_limits(1, user_api="openmp"):
-        learner.fit(binned(features[kept]), ratio[kept], weight[kept])
-        return np.asarray(learner.predict(binned(wanted)))
+        learner.fit(binned(edges, features[kept]), ratio[kept], weight[kept])
+        return np.asarray(learner.predict(binned(edges, wanted)))
 
 
 def _rule(features: np.ndarray) -> np.ndarray:

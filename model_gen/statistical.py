@@ -137,10 +137,9 @@ def fit_columns(
         regressor.fit(rows, target, sample_weight=weights)
         return ForestFit(forest_from_random_forest(regressor), kept_names)
     edges = [bin_edges(column) for column in rows.T]
-    bins = [np.searchsorted(*pair) for pair in zip(edges, rows.T, strict=True)]
     # tables are small: threads that wait for each other cost ten times what they save
     with threadpool_limits(1, user_api="openmp"):
-        regressor.fit(np.column_stack(bins), target, sample_weight=weights)
+        regressor.fit(binned(edges, rows), target, sample_weight=weights)
     return ForestFit(forest_from_boosting(regressor, edges), kept_names)
 
 
@@ -157,6 +156,12 @@ def bin_edges(column: np.ndarray) -> np.ndarray:
         return (values[1:] + values[:-1]) / 2
     levels = np.linspace(0, 100, _BINS + 1)[1:-1]
     return np.unique(np.percentile(column, levels, method="averaged_inverted_cdf"))
+
+
+def binned(edges: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """(rows, columns) the bin of every value, by the columns' `bin_edges`."""
+    columns = zip(edges, rows.T, strict=True)
+    return np.column_stack([np.searchsorted(edge, column) for edge, column in columns])
 
 
 def make_regressor(

@@ -260,29 +260,36 @@ class Surroundings:
             *_scales(own),
         ]
 
-    def stream(
-        self,
-        placed: Sequence[ExecutedLayer],
-        rows: Sequence[Sequence[float]],
-        memory: Memory,
-    ) -> tuple[ExecutedLayer, ...]:
-        """The layers with those streamed whose weights the memory does not take.
-
-        `rows` are what `row` gave for each layer.
-        """
-        held = [i for i, layer in enumerate(placed) if layer.placement != "host"]
-        matrix = np.array([rows[i] for i in held], dtype=np.float64)
-        fetched = memory.fetched(matrix.reshape(-1, len(PLACEMENT_FEATURES)))
-        found = list(placed)
-        for i, out in zip(held, fetched, strict=True):
-            if out:
-                found[i] = replace(placed[i], placement="streamed")
-        return tuple(found)
-
     def add(self, layer: ExecutedLayer) -> None:
         """Take note of a layer that has been placed."""
         if layer.placement == "host":
             self._on_host.add(layer.name)
+
+
+def placed_rows(placed: Sequence[ExecutedLayer]) -> list[list[float]]:
+    """Rows of PLACEMENT_FEATURES of layers that are placed, in their order."""
+    surroundings, rows = Surroundings(placed), []
+    for layer in placed:
+        rows.append(surroundings.row(layer))
+        surroundings.add(layer)
+    return rows
+
+
+def stream(
+    placed: Sequence[ExecutedLayer], rows: Sequence[Sequence[float]], memory: Memory
+) -> tuple[ExecutedLayer, ...]:
+    """The layers with those streamed whose weights the memory does not take.
+
+    `rows` are those of `placed_rows`.
+    """
+    held = [i for i, layer in enumerate(placed) if layer.placement != "host"]
+    matrix = np.array([rows[i] for i in held], dtype=np.float64)
+    fetched = memory.fetched(matrix.reshape(-1, len(PLACEMENT_FEATURES)))
+    found = list(placed)
+    for i, out in zip(held, fetched, strict=True):
+        if out:
+            found[i] = replace(placed[i], placement="streamed")
+    return tuple(found)
 
 
 def place(
@@ -311,4 +318,4 @@ def place(
                 best, chosen = value, placement
         placed.append(replace(layer, placement=chosen))
         surroundings.add(placed[-1])
-    return tuple(placed) if memory is None else surroundings.stream(placed, rows, memory)
+    return tuple(placed) if memory is None else stream(placed, rows, memory)

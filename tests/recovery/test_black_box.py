@@ -19,7 +19,6 @@ from benchmark.black_box_fusion import merged_with_their_kind, pair_test, verdic
 from benchmark.black_box_placement import (
     NOWHERE_ELSE,
     Placing,
-    Step,
     placed,
     placement_rows,
 )
@@ -33,6 +32,7 @@ from graph_gen.benchmarks import build
 from hardware_modules.black_box import hide_layers
 from hardware_modules.registry import create
 from model_gen.black_box import State, Sums, layers_of, refine, share
+from simulators.grouping import Group
 from strata.context import SIZES
 from strata.errors import ArtefactError, FitError
 from strata.execution import FEATURES, features, make_executed
@@ -87,8 +87,8 @@ def fetching(cases, memory, s_per_fetched_byte):
     """Shard records as `measured` without noise, of a machine that fetches what its memory does
     not keep, at so many seconds per byte stored, and a compiler that tells how many these are."""
     for case, line in zip(cases, measured(cases), strict=True):
-        steps = [Step(each, ()) for each in executed(build(case.benchmark, case.settings))]
-        layers = placed(steps, Placing(memory=memory))
+        groups = [Group(each, ()) for each in executed(build(case.benchmark, case.settings))]
+        layers = placed(groups, Placing(memory=memory))
         rows = placement_rows(layers)
         fetched = np.array([layer.placement == "streamed" for layer in layers])
         stored = memory.stored(rows).total_bytes

@@ -5,11 +5,10 @@ from dataclasses import replace
 import pytest
 
 from benchmark import black_box_placement
-from benchmark.black_box import Rules, executed_as_assumed, learned_as
-from benchmark.black_box_placement import Compiled, Placing, Step, compiled, find_placing, placed
+from benchmark.black_box import Rules, executed_as_assumed, groups_of, learned_as
+from benchmark.black_box_placement import Compiled, Placing, compiled, find_placing, placed
 from graph_gen.benchmarks import build
 from hardware_modules.registry import create
-from simulators.grouping import group_layers
 from strata import operations as op
 from strata.builder import GraphBuilder
 from strata.placement import Memory
@@ -18,14 +17,9 @@ from strata.profile import OPERATIONS_ON_HOST, Profile
 ROW = {"height": 8, "width": 8, "channels": 16, "filters": 16, "kernel": 3, "kernels": 2}
 
 
-def steps_of(graph, placing):
+def groups(graph, placing):
     """As the black box groups: activations join what they follow, but for those on the host."""
-    joins = Rules(placing=placing).joins
-    return [
-        Step(group.executed, group.producers)
-        for group in group_layers(graph, joins)
-        if not isinstance(group.executed.root.parameters, op.Input)
-    ]
+    return groups_of(graph, Rules(placing=placing))
 
 
 def chain(*kinds):
@@ -47,13 +41,13 @@ def test_a_kind_is_on_the_host_where_nothing_else_in_a_graph_can_be():
         told(chain("relu", "gelu"), 1),
         told(chain("tanh", "elu"), 2),  # either may be meant, or both
     ]
-    assert find_placing(graphs, steps_of).host == {"activation gelu"}
+    assert find_placing(graphs, groups).host == {"activation gelu"}
 
 
 def test_a_kind_is_not_on_the_host_against_the_numbers():
     """One operation of a graph with five tanhs: not those, whatever else it was."""
     graphs = [told(chain("relu"), 0), told(chain("relu", *["tanh"] * 5), 1)]
-    assert find_placing(graphs, steps_of).host == frozenset()
+    assert find_placing(graphs, groups).host == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -65,15 +59,15 @@ def test_whether_what_reads_a_result_follows_it_is_told_by_the_numbers(counts, f
     graphs = [told(chain("relu"), 0)]
     kinds = [("gelu", "relu", "relu"), ("gelu", "gelu", "relu", "relu")]
     graphs += [told(chain(*each), count) for each, count in zip(kinds, counts, strict=True)]
-    assert find_placing(graphs, steps_of).follows == follows
+    assert find_placing(graphs, groups).follows == follows
 
 
 def test_where_nothing_is_told_every_layer_runs_in_the_ordinary_way():
     graphs = [told(chain("relu", "gelu"), None)]
-    placing = find_placing(graphs, steps_of)
+    placing = find_placing(graphs, groups)
     assert placing == Placing()
-    steps = steps_of(graphs[0].graph, placing)
-    assert placed(steps, placing) == [step.executed for step in steps]
+    found = groups(graphs[0].graph, placing)
+    assert placed(found, placing) == tuple(group.executed for group in found)
 
 
 def test_what_the_host_runs_is_no_part_of_the_layer_before_it():
@@ -108,7 +102,7 @@ def test_weights_that_find_no_room_are_fetched():
     memory = Memory(1.5 * weight_bytes, 1e9, 1, largest_first=False)
     placing = Placing(memory=memory)
     graph = build("convolution", ROW)
-    layers = placed(steps_of(graph, placing), placing)
+    layers = placed(groups(graph, placing), placing)
     kernels = [layer.placement for layer in layers if layer.operation == "convolution"]
     assert kernels == ["", "streamed"]
 
@@ -148,8 +142,8 @@ def test_networks_are_asked_first_how_a_memory_takes_weights(monkeypatch):
         Compiled(chain("relu"), 0, 0, 100_000, is_network) for is_network in (True, False)
     )
     elsewhere = replace(network, on_host=3)  # of which it is not known what runs on the device
-    find_placing([*[network] * 20, *[kernel] * 30, *[elsewhere] * 5], steps_of)
-    find_placing([*[network] * 19, *[kernel] * 30, *[elsewhere] * 5], steps_of)
+    find_placing([*[network] * 20, *[kernel] * 30, *[elsewhere] * 5], groups)
+    find_placing([*[network] * 19, *[kernel] * 30, *[elsewhere] * 5], groups)
     assert [len(graphs) for graphs in asked] == [20, 49]
 
 
